@@ -1,0 +1,90 @@
+"""Gatehouse: accounts, roles and rate limits. Read ``create_app`` from top to bottom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+from flask_cors import CORS
+
+from . import models  # noqa: F401 - SQLAlchemy knows every model before the first query
+from .config import ROOT
+from .database import make_engine
+from .extensions import csrf, db, limiter, login_manager, migrate
+from .http import requests
+from .http.bodies import MAX_BODY_BYTES
+from .http.openapi import make_api
+from .routes import BLUEPRINTS
+from .security import PasswordHasher, PasswordPolicy, enforce_guard, find_guard, protect_from_csrf, public
+from .security.sessions import carries_bearer
+from .services.sessions import find_principal
+from .utils import configure_logging, register_error_handlers
+
+if TYPE_CHECKING:
+    from .config import Settings
+    from .security import Principal
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application that ``settings`` describe; it holds no connection yet."""
+    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    app = Flask(__name__)
+    app.extensions["settings"] = settings
+    cookie_name = "__Host-session" if settings.session_cookie_secure else "session"
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),
+        SESSION_COOKIE_NAME=cookie_name,
+        SESSION_COOKIE_SECURE=settings.session_cookie_secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        # The row says when a session ends; the cookie only has to live as long as the longest.
+        PERMANENT_SESSION_LIFETIME=max(settings.session_lifetime, settings.remember_lifetime),
+        SESSION_REFRESH_EACH_REQUEST=False,
+        SESSION_PROTECTION=None,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        # Checked by protect_from_csrf, which knows of guards, bearer tokens and former keys.
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
+
+    # The order is the order of a request: its id and host, its limits, CSRF, then who may call.
+    requests.install(app, settings)
+    limiter.init_app(app, settings)
+    csrf.init_app(app)
+    app.before_request(protect_from_csrf)
+    app.before_request(enforce_guard)
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=list(settings.cors_origins),
+            supports_credentials=True,
+            allow_headers=["Content-Type", "X-CSRF-Token", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "RateLimit", "RateLimit-Policy", "Retry-After"],
+            max_age=600,
+            vary_header=True,
+        )
+    register_error_handlers(app)
+
+    db.init_app(app, make_engine(settings.database_url))
+    migrate.init_app(app, db, directory=str(ROOT / "app" / "migrations"))
+    app.extensions["password_hasher"] = PasswordHasher(concurrency=settings.password_hashing_concurrency)
+    app.extensions["password_policy"] = PasswordPolicy(min_length=settings.password_min_length)
+    login_manager.init_app(app)
+    login_manager.user_loader(_load_principal)
+
+    app.extensions["api"] = make_api(app, version=__version__, cookie_name=cookie_name)
+    for blueprint in BLUEPRINTS:
+        app.extensions["api"].register_blueprint(blueprint)
+    public(app.view_functions["static"])
+    unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
+    if unguarded:
+        raise LookupError(f"these routes have no guard, put @requires(...) or @public on them: {', '.join(unguarded)}")
+    return app
+
+
+def _load_principal(token: str) -> Principal | None:
+    return None if carries_bearer() else find_principal(token)

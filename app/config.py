@@ -1,0 +1,304 @@
+"""The settings: read the environment once, check all of it, freeze it.
+
+To add a setting, add a field to ``Settings`` and a line to ``.env.example``; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from .database import DatabaseUrlError, parse_database_url
+from .emails import canonicalize_email
+from .ratelimit import parse_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+VAR: Final = ROOT / "var"
+
+SECRET_KEY_MIN_LENGTH: Final = 32
+LOCAL_HOSTS: Final = "localhost,127.0.0.1,[::1]"
+MASK: Final = "********"
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong; the message names each, and what was expected."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("The settings are wrong:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+# --- parsers: text -> value; a ValueError's text completes "NAME: expected …" ---
+
+
+def _parse_bool(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError("true or false")
+    return words[text.lower()]
+
+
+def _parse_int(*, at_least: int, at_most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # int() would take " 1_0 " and other scripts' digits too.
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(at_most))):
+            raise ValueError(f"a whole number from {at_least} to {at_most}")
+        value = int(text)
+        if not at_least <= value <= at_most:
+            raise ValueError(f"a whole number from {at_least} to {at_most}")
+        return value
+
+    return parse
+
+
+def _parse_choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return parse
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _check_secret_key(key: str) -> str:
+    if len(key) < SECRET_KEY_MIN_LENGTH or len(set(key)) < SECRET_KEY_MIN_LENGTH // 4:
+        raise ValueError(
+            f"at least {SECRET_KEY_MIN_LENGTH} random characters;"
+            " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    return key
+
+
+def _parse_secret_keys(text: str) -> tuple[str, ...]:
+    return tuple(_check_secret_key(key) for key in _split(text))
+
+
+def _parse_origin(text: str) -> str:
+    parts = urlsplit(text)
+    has_more = parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or has_more:
+        raise ValueError("an address such as https://accounts.example.com, without a path")
+    _ = parts.port  # raises ValueError when it is no number
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _parse_origins(text: str) -> tuple[str, ...]:
+    if "*" in text:
+        raise ValueError("exact origins such as https://app.example.com, separated by commas; * is refused")
+    return tuple(_parse_origin(part) for part in _split(text))
+
+
+def _parse_hosts(text: str) -> tuple[str, ...]:
+    hosts = _split(text.lower())
+    if not hosts or any(set(host) & set("*/ @") for host in hosts):
+        raise ValueError("host names such as accounts.example.com, separated by commas, without scheme or wildcard")
+    return hosts
+
+
+def _parse_limits(text: str) -> str:
+    try:
+        parse_limits(text)
+    except ValueError as error:
+        raise ValueError('limits such as "10/minute;100/hour"') from error
+    return text
+
+
+def _parse_database_url(text: str) -> str:
+    if text.startswith("sqlite:///") and not text.startswith("sqlite:////"):
+        # Relative to the project, not to wherever a command happens to be run from.
+        path = text.removeprefix("sqlite:///")
+        if path and not path.startswith(":memory:"):
+            text = f"sqlite:///{ROOT / path}"
+    try:
+        parse_database_url(text)
+    except DatabaseUrlError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _parse_storage_uri(text: str) -> str:
+    if text != "memory://":
+        raise ValueError("memory://")
+    return text
+
+
+def _parse_email(text: str) -> str:
+    try:
+        return canonicalize_email(text)
+    except ValueError as error:
+        raise ValueError("an e-mail address") from error
+
+
+def _parse_log_level(text: str) -> str:
+    return _parse_choice("DEBUG", "INFO", "WARNING", "ERROR")(text.upper())
+
+
+def _parse_text(text: str) -> str:
+    return text
+
+
+# --- the settings ---
+
+
+def _setting(
+    parse: Callable[[str], Any],
+    default: str | None,
+    *,
+    production: str | None = None,
+    is_secret: bool = False,
+) -> Any:  # noqa: ANN401 - like dataclasses.field, it stands in for a value of any type
+    """Declare a setting: its parser, and its default as text (``None``: unset) in development and in production."""
+    metadata = {
+        "parse": parse,
+        "default": default,
+        "production": default if production is None else production,
+        "is_secret": is_secret,
+    }
+    return dataclasses.field(metadata=metadata, repr=not is_secret)
+
+
+_SECONDS: Final = _parse_int(at_least=60, at_most=365 * 24 * 3600)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, checked and frozen. ``.env.example`` says what each one means.
+
+    ``APP_ENV`` only chooses defaults; no code asks for it.
+    """
+
+    app_env: str = _setting(_parse_choice("development", "testing", "production"), "development")
+    secret_key: str = _setting(_check_secret_key, None, is_secret=True)
+    secret_key_fallbacks: tuple[str, ...] = _setting(_parse_secret_keys, "", is_secret=True)
+
+    database_url: str = _setting(_parse_database_url, "sqlite:///var/app.db", is_secret=True)
+
+    ratelimit_storage_uri: str = _setting(_parse_storage_uri, "memory://", is_secret=True)
+    ratelimit_enabled: bool = _setting(_parse_bool, "true")
+    ratelimit_headers_enabled: bool = _setting(_parse_bool, "true")
+    ratelimit_default: str = _setting(_parse_limits, "600/minute")
+    ratelimit_login: str = _setting(_parse_limits, "10/minute;50/hour")
+    ratelimit_login_address: str = _setting(_parse_limits, "30/minute;300/hour")
+    ratelimit_register: str = _setting(_parse_limits, "10/minute;60/hour")
+
+    trusted_proxies: int = _setting(_parse_int(at_least=0, at_most=10), "0")
+    public_url: str = _setting(_parse_origin, "http://127.0.0.1:8000")
+    allowed_hosts: tuple[str, ...] = _setting(_parse_hosts, LOCAL_HOSTS, production="")
+    cors_origins: tuple[str, ...] = _setting(_parse_origins, "")
+
+    registration: str = _setting(_parse_choice("open", "closed"), "open")
+    admin_email: str | None = _setting(_parse_email, "admin@example.com", production="")
+    admin_password: str | None = _setting(_parse_text, None, is_secret=True)
+
+    password_min_length: int = _setting(_parse_int(at_least=8, at_most=64), "15")
+    password_hashing_concurrency: int = _setting(_parse_int(at_least=1, at_most=256), str(os.cpu_count() or 1))
+    session_lifetime: int = _setting(_SECONDS, str(12 * 3600))
+    session_idle_timeout: int = _setting(_SECONDS, str(2 * 3600))
+    remember_lifetime: int = _setting(_SECONDS, str(30 * 24 * 3600))
+    session_cookie_secure: bool = _setting(_parse_bool, "false", production="true")
+
+    log_level: str = _setting(_parse_log_level, "INFO")
+    log_format: str = _setting(_parse_choice("text", "json"), "text", production="json")
+
+    host: str = _setting(_parse_text, "127.0.0.1")
+    port: int = _setting(_parse_int(at_least=1, at_most=65535), "8000")
+    workers: int = _setting(_parse_int(at_least=1, at_most=256), "1", production=str(min(os.cpu_count() or 1, 8)))
+    threads: int = _setting(_parse_int(at_least=1, at_most=256), "4")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Return the settings that ``environ`` spells out, defaults for the rest.
+
+        Raises:
+            SettingsError: one or more values are wrong; the message names all of them and shows no secret.
+        """
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        is_production = environ.get("APP_ENV", "") == "production"
+        for field in dataclasses.fields(cls):
+            name = field.name.upper()
+            text = environ.get(name, "") or field.metadata["production" if is_production else "default"]
+            if text is None:
+                values[field.name] = None
+                continue
+            try:
+                # An empty default means "none", which the environment cannot ask of a parser that wants something.
+                values[field.name] = () if text == "" else field.metadata["parse"](text)
+            except ValueError as error:
+                shown = "" if field.metadata["is_secret"] else f", got {text[:80]!r}"
+                faults.append(f"{name}: expected {error}{shown}")
+        faults += _find_cross_faults(values)
+        if faults:
+            raise SettingsError(faults)
+        return cls(**values)
+
+    def describe(self) -> dict[str, object]:
+        """Return every setting by its name in the environment, secrets masked."""
+        return {
+            field.name.upper(): MASK if field.metadata["is_secret"] and value else value
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+
+def _find_cross_faults(values: Mapping[str, Any]) -> list[str]:
+    """Name what is wrong between settings that are right one by one."""
+    faults: list[str] = []
+    if "secret_key" in values and values["secret_key"] is None:
+        faults.append(
+            "SECRET_KEY: expected a key, got none;"
+            " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if values.get("allowed_hosts") == ():
+        faults.append("ALLOWED_HOSTS: expected the host names that this server answers to, got none")
+    if values.get("admin_password") and not values.get("admin_email", True):
+        faults.append("ADMIN_EMAIL: expected the address that ADMIN_PASSWORD belongs to, got none")
+    return faults
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, dotenv: Path = ROOT / ".env", var: Path = VAR
+) -> Settings:
+    """Return the settings of this process: the environment first, then the file ``.env``, then the defaults.
+
+    Outside production, a missing ``SECRET_KEY`` is made once and kept in ``var``, readable by its owner only.
+
+    Raises:
+        SettingsError: one or more values are wrong.
+    """
+    merged = {name: value for name, value in dotenv_values(dotenv).items() if value is not None}
+    merged.update({name: value for name, value in (os.environ if environ is None else environ).items() if value})
+    if not merged.get("SECRET_KEY") and merged.get("APP_ENV", "") != "production":
+        merged["SECRET_KEY"] = _keep_secret_key(var / "secret_key")
+    return Settings.from_environ(merged)
+
+
+def _keep_secret_key(path: Path) -> str:
+    """Return the key kept at ``path``, made now if there is none. Two processes at once agree on one key."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            # A link fails when another process was first; a rename would replace its key.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text().strip()

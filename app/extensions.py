@@ -1,0 +1,108 @@
+"""Shared machinery, created empty; ``create_app`` fills it in."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from flask import current_app, g
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_talisman import Talisman
+from flask_wtf.csrf import CSRFProtect
+from sqlalchemy.orm import Session, sessionmaker
+
+from .ratelimit.adapter import Limiter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import sqlalchemy as sa
+    from flask import Flask
+
+    from .config import Settings
+
+_EXTENSION: Final = "database"
+_SESSION: Final = "_database_session"
+
+
+class Database:
+    """The application's engine, and one SQLAlchemy session for each application context."""
+
+    def init_app(self, app: Flask, engine: sa.Engine) -> None:
+        """Give ``app`` its engine; sessions end with the application context that they began in."""
+        app.extensions[_EXTENSION] = sessionmaker(engine, expire_on_commit=False)
+        app.teardown_appcontext(self._close_session)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The current application's engine."""
+        engine: sa.Engine = self._factory.kw["bind"]
+        return engine
+
+    @property
+    def session(self) -> Session:
+        """The session of the current application context: for reading, and inside ``transaction()`` for writing."""
+        if _SESSION not in g:
+            setattr(g, _SESSION, self._factory())
+        session: Session = getattr(g, _SESSION)
+        return session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Yield a session of its own that only reads; what it loaded outlives it."""
+        with self._factory() as session:
+            yield session
+            session.expunge_all()
+
+    @property
+    def _factory(self) -> sessionmaker[Session]:
+        factory: sessionmaker[Session] = current_app.extensions[_EXTENSION]
+        return factory
+
+    @staticmethod
+    def _close_session(_error: BaseException | None) -> None:
+        session: Session | None = g.pop(_SESSION, None)
+        if session is not None:
+            session.close()
+
+
+db = Database()
+migrate = Migrate()
+login_manager = LoginManager()
+csrf = CSRFProtect()
+talisman = Talisman()
+limiter = Limiter()
+
+
+def get_settings() -> Settings:
+    """Return the current application's settings."""
+    settings: Settings = current_app.extensions["settings"]
+    return settings
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Yield the session; commit what the block did, all or nothing.
+
+    It holds the only commit there is. Each public verb of a service enters it once.
+
+    Raises:
+        RuntimeError: the block was entered inside another one: call a private helper that flushes instead.
+    """
+    session = db.session
+    if session.info.get("is_writing"):
+        raise RuntimeError("a transaction was entered inside another; call a helper that only flushes instead")
+    # A read that happened before has its own snapshot: it ends here, so that what is checked now is checked on what
+    # is stored now.
+    session.rollback()
+    session.info["is_writing"] = True
+    try:
+        session.connection(execution_options={"is_write": True})
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.info["is_writing"] = False

@@ -1,0 +1,130 @@
+"""JSON bodies, read strictly: what two parsers could understand differently is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import marshmallow as ma
+from webargs.flaskparser import FlaskParser
+from webargs.multidictproxy import MultiDictProxy
+from werkzeug.exceptions import UnsupportedMediaType
+
+from app.utils import InvalidInput, MalformedBody
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flask import Request
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_DEPTH: Final = 16
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the JSON value that ``body`` spells in UTF-8.
+
+    Raises:
+        MalformedBody: it is no JSON by RFC 8259, repeats a key, or nests deeper than ``MAX_DEPTH``.
+    """
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_make_object, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise MalformedBody("The body is not UTF-8.") from error
+    except RecursionError as error:
+        raise _TooDeep from error
+    except ValueError as error:
+        raise MalformedBody from error
+    _check_depth(value)
+    return value
+
+
+class _TooDeep(MalformedBody):
+    detail = f"The body nests deeper than {MAX_DEPTH} levels."
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise MalformedBody("The body gives a key twice.")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedBody(f"{name} is no JSON value.")
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise _TooDeep
+
+
+class StrictParser(FlaskParser):
+    """Read arguments strictly: unknown ones are refused in the query too, and a fault names its field."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION: Mapping[str, str | None] = {"json": ma.RAISE, "query": ma.RAISE}  # type: ignore[assignment] # webargs declares a plain dict
+
+    def load_json(self, req: Request, schema: Any) -> Any:
+        """Return the request's JSON body.
+
+        Raises:
+            UnsupportedMediaType: the body is something else, or compressed.
+            MalformedBody: it is no JSON.
+        """
+        del schema
+        body = req.get_data(cache=True)
+        charset = req.mimetype_params.get("charset", "utf-8").lower()
+        is_plain = req.headers.get("Content-Encoding", "identity") == "identity"
+        if req.mimetype != "application/json" or charset not in {"utf-8", "utf8"} or not is_plain:
+            raise UnsupportedMediaType
+        return parse_json(body)
+
+    def load_querystring(self, req: Request, schema: Any) -> Any:
+        """Return the request's query; a parameter that is given twice is refused.
+
+        Raises:
+            InvalidInput: naming the parameter.
+        """
+        repeated = [name for name, values in req.args.lists() if len(values) > 1]
+        if repeated:
+            raise InvalidInput(errors={name: ["Give this once."] for name in repeated})
+        return MultiDictProxy(req.args, schema)
+
+    def handle_error(
+        self,
+        error: ma.ValidationError,
+        req: Request,
+        schema: ma.Schema,
+        *,
+        error_status_code: Any,
+        error_headers: Any,
+    ) -> NoReturn:
+        """Raise ``InvalidInput``, which names each wrong field.
+
+        Raises:
+            InvalidInput: always.
+        """
+        del req, schema, error_status_code, error_headers
+        messages: Any = error.messages
+        location = next(iter(messages))
+        raise InvalidInput(errors=dict(_flatten(messages[location], ""))) from error
+
+
+def _flatten(messages: Any, path: str) -> list[tuple[str, list[str]]]:
+    """Return ``[(field, [message])]``; an item of a list is named ``field.0``, the whole body ``body``."""
+    if isinstance(messages, dict):
+        return [
+            pair
+            for key, value in messages.items()
+            for pair in _flatten(value, path if key == "_schema" else f"{path}.{key}".lstrip("."))
+        ]
+    return [(path or "body", [str(message) for message in messages])]

@@ -1,0 +1,155 @@
+"""The OpenAPI document: made from the schemas, the guards and the errors that each route declares."""
+
+from __future__ import annotations
+
+import http
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import flask_smorest
+
+from app.schemas import ProblemOutput
+from app.security import find_guard
+from app.utils import PROBLEM_CONTENT_TYPE, AppError
+
+from .bodies import StrictParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+View = TypeVar("View", bound="Callable[..., Any]")
+
+OPENAPI_VERSION: Final = "3.1.0"
+_RAISES: Final = "_gatehouse_raises"
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_ALWAYS: Final = (429, 500, 503)
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest ships no types
+    """A group of routes that documents itself: guard, body, query and declared errors included."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    def route(self, rule: str, **options: Any) -> Callable[[View], View]:
+        """Register a view under ``rule``, as Flask does."""
+        decorate: Callable[[View], View] = super().route(rule, **options)
+        return decorate
+
+    def response(self, status_code: int, schema: Any = None, **options: Any) -> Callable[[View], View]:
+        """Dump what the view returns through ``schema`` and answer ``status_code``."""
+        decorate: Callable[[View], View] = super().response(status_code, schema, **options)
+        return decorate
+
+    def arguments(self, schema: Any, **options: Any) -> Callable[[View], View]:
+        """Load the body, or the query, through ``schema`` and hand it to the view first."""
+        decorate: Callable[[View], View] = super().arguments(schema, **options)
+        return decorate
+
+    def raises(self, *errors: type[AppError]) -> Callable[[View], View]:
+        """Document that the view may answer with ``errors``."""
+
+        def decorate(view: View) -> View:
+            setattr(view, _RAISES, (*getattr(view, _RAISES, ()), *errors))
+            return view
+
+        return decorate
+
+    def _store_endpoint_docs(
+        self,
+        endpoint: str,
+        obj: Any,
+        parameters: Any,
+        tags: Any,
+        **options: Any,
+    ) -> None:
+        super()._store_endpoint_docs(endpoint, obj, parameters, tags, **options)
+        for method in self.HTTP_METHODS:
+            doc = self._docs[endpoint].get(method.lower())
+            if doc is not None:
+                self._document_errors(doc, obj, method=method)
+
+    @staticmethod
+    def _document_errors(doc: dict[str, Any], view: Any, *, method: str) -> None:
+        guard = find_guard(view)
+        codes: dict[int, set[str]] = {status: set() for status in _ALWAYS}
+        codes[503].add("unavailable")
+        codes[500].add("internal_error")
+        codes[429].add("rate_limited")
+        if guard is not None and not guard.is_public:
+            codes.setdefault(401, set()).add("not_signed_in")
+            if guard.permissions:
+                codes.setdefault(403, set()).add("permission_missing")
+            if guard.is_fresh:
+                codes.setdefault(403, set()).add("reauthentication_required")
+        if method in _WITH_BODY:
+            codes.setdefault(403, set()).add("csrf_failed")
+        arguments = doc.get("arguments", {})
+        arguments.pop("responses", None)
+        locations = {parameter["in"] for parameter in arguments.get("parameters", ())}
+        if locations:
+            codes.setdefault(422, set()).add("invalid_input")
+        if "json" in locations:
+            codes.setdefault(400, set()).add("malformed_body")
+            codes.setdefault(413, set()).add("body_too_large")
+            codes.setdefault(415, set()).add("unsupported_media_type")
+        for error in getattr(view, _RAISES, ()):
+            codes.setdefault(error.status, set()).add(error.code)
+        responses = doc.setdefault("response", {}).setdefault("responses", {})
+        for status, words in codes.items():
+            responses[status] = [_describe_problem(status, words)]
+        security: list[dict[str, list[str]]] = [] if guard is None or guard.is_public else [{"session": []}]
+        doc.setdefault("manual_doc", {})["security"] = security
+
+
+def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:
+    words = ", ".join(f"`{code}`" for code in sorted(codes))
+    described: dict[str, Any] = {
+        "description": f"{http.HTTPStatus(status).phrase}: {words}",
+        "schema": ProblemOutput,
+        "content_type": PROBLEM_CONTENT_TYPE,
+    }
+    if status in {429, 503}:
+        described["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "required": True}}
+    return described
+
+
+class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no types
+    """The document of all blueprints registered with it. Errors are answered by ``utils``, not by the library."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def _register_error_handlers(self) -> None:
+        """Leave the errors alone."""
+
+    def _register_doc_blueprint(self) -> None:
+        """Leave serving the document to ``routes/docs.py``, where it has a guard like every route."""
+
+
+def make_api(app: Flask, *, version: str, cookie_name: str) -> Api:
+    """Return the application's API, ready for blueprints."""
+    app.config.update(
+        API_TITLE="Gatehouse",
+        API_VERSION=version,
+        OPENAPI_VERSION=OPENAPI_VERSION,
+    )
+    api = Api(
+        spec_kwargs={
+            "info": {
+                "description": "Accounts, roles and sessions. Errors are RFC 9457 problems with a stable `code`.",
+                "license": {"name": "MIT", "identifier": "MIT"},
+            },
+            "servers": [{"url": "/"}],
+        }
+    )
+    api.init_app(app)
+    api.spec.components.security_scheme(
+        "session",
+        {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": cookie_name,
+            "description": "Set by signing in. State-changing calls also need the X-CSRF-Token header.",
+        },
+    )
+    return api

@@ -1,0 +1,127 @@
+"""What happens around every request: its id, its log line, who it came from, and the headers of its answer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from flask import g, request
+from flask_login import current_user
+from uuid_utils.compat import uuid7
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.extensions import talisman
+from app.security import Actor, Client
+from app.utils import BadRequest, add_log_context, log_context
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+    from app.config import Settings
+
+access_logger = logging.getLogger("gatehouse.access")
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{8,128}\Z")
+HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
+
+CONTENT_SECURITY_POLICY: Final = {
+    "default-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+# What the pages under /docs may load: our own files, and nothing else.
+PAGE_CONTENT_SECURITY_POLICY: Final = {
+    **CONTENT_SECURITY_POLICY,
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "font-src": "'self'",
+}
+
+
+class UnknownHost(BadRequest):
+    """The Host header names somebody else."""
+
+    code = "unknown_host"
+    title = "Unknown host"
+    detail = "This server does not answer to that Host. The operator lists its names in ALLOWED_HOSTS."
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Put the common part around every request of ``app``."""
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+    allowed_hosts = frozenset(settings.allowed_hosts)
+
+    @app.before_request
+    def begin_request() -> None:
+        g.started_at = time.perf_counter()
+        presented = request.headers.get(REQUEST_ID_HEADER, "")
+        g.request_id = presented if _REQUEST_ID.match(presented) else str(uuid7())
+        log_context.set({})
+        add_log_context(request_id=g.request_id)
+        if not _is_allowed_host(request.headers.get("Host", ""), allowed_hosts):
+            raise UnknownHost
+
+    @app.after_request
+    def end_request(response: Response) -> Response:
+        response.headers[REQUEST_ID_HEADER] = g.request_id
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        if not request.path.startswith("/static/"):
+            response.headers["Cache-Control"] = "no-store"
+        response.vary.add("Cookie")
+        access_logger.info(
+            "%s %s",
+            request.method,
+            request.path,
+            extra={
+                "route": request.url_rule.rule if request.url_rule else None,
+                "status": response.status_code,
+                "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
+                "ip": request.remote_addr,
+                "user_agent": request.headers.get("User-Agent", "")[:256],
+            },
+        )
+        return response
+
+    talisman.init_app(
+        app,
+        # A redirect would have the client repeat in the clear what it should not have sent in the clear.
+        force_https=False,
+        strict_transport_security=settings.session_cookie_secure,
+        strict_transport_security_max_age=HSTS_SECONDS,
+        frame_options="DENY",
+        content_security_policy=CONTENT_SECURITY_POLICY,
+        referrer_policy="no-referrer",
+        permissions_policy={"camera": "()", "geolocation": "()", "microphone": "()"},
+        session_cookie_secure=settings.session_cookie_secure,
+        session_cookie_samesite="Lax",
+    )
+
+
+def get_client() -> Client:
+    """Return where the current request came from."""
+    return Client(ip=(request.remote_addr or "")[:45], user_agent=request.headers.get("User-Agent", ""))
+
+
+def get_actor() -> Actor:
+    """Return the signed-in caller, for the services."""
+    return Actor(
+        user_id=current_user.user.id,
+        permissions=current_user.permissions,
+        session_id=current_user.session.id,
+        ip=get_client().ip,
+    )
+
+
+def _is_allowed_host(host: str, allowed: frozenset[str]) -> bool:
+    name = host.lower()
+    without_port = name if name.endswith("]") else name.rpartition(":")[0] or name
+    return name in allowed or without_port in allowed

@@ -1,0 +1,156 @@
+"""What we remember: users, roles, sessions and the audit trail.
+
+To add a model, add a class here, then ``flask --app run db migrate -m "…"`` writes its migration.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from uuid_utils.compat import uuid7
+
+from .database.types import ExactString, UtcDateTime
+from .emails import EMAIL_MAX_LENGTH
+from .permissions import ADMIN_ROLE, BUILT_IN_ROLES, PERMISSIONS
+from .utils import now
+
+NAME_MAX_LENGTH = 200
+ROLE_NAME_MAX_LENGTH = 64
+DESCRIPTION_MAX_LENGTH = 500
+USER_AGENT_MAX_LENGTH = 256
+
+
+class Base(DeclarativeBase):
+    """The base of every model; constraints are named, so that a migration can find them again."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime.datetime: UtcDateTime(),
+        uuid.UUID: sa.Uuid(),
+    }
+
+
+user_roles = sa.Table(
+    "user_roles",
+    Base.metadata,
+    sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("role_id", sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+
+class User(Base):
+    """A person with an account."""
+
+    __tablename__ = "users"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH), unique=True)
+    name: Mapped[str] = mapped_column(ExactString(NAME_MAX_LENGTH), default="")
+    password_hash: Mapped[str | None] = mapped_column(sa.String(255))
+    is_active: Mapped[bool] = mapped_column(default=True)
+    email_verified_at: Mapped[datetime.datetime | None]
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now)
+    last_login_at: Mapped[datetime.datetime | None]
+
+    roles: Mapped[list[Role]] = relationship(secondary=user_roles, order_by="Role.name")
+
+    # The plain lists of the administration are walked by these.
+    __table_args__ = (sa.Index(None, "created_at", "id"), sa.Index(None, "name", "id"))
+
+    @property
+    def role_names(self) -> list[str]:
+        """The names of the user's roles, sorted."""
+        return sorted(role.name for role in self.roles)
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """Everything that the user's roles allow."""
+        return frozenset[str]().union(*(role.permissions for role in self.roles))
+
+    @property
+    def is_mfa_enabled(self) -> bool:
+        """Whether signing in takes a second factor. There is none to set up yet."""
+        return False
+
+
+class Role(Base):
+    """A named set of permissions."""
+
+    __tablename__ = "roles"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    name: Mapped[str] = mapped_column(ExactString(ROLE_NAME_MAX_LENGTH), unique=True)
+    description: Mapped[str] = mapped_column(sa.String(DESCRIPTION_MAX_LENGTH), default="")
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now)
+
+    permission_rows: Mapped[list[RolePermission]] = relationship(
+        cascade="all, delete-orphan", passive_deletes=True, order_by="RolePermission.permission"
+    )
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """What the role allows. ``admin`` allows all there is, what a later release adds included."""
+        if self.name == ADMIN_ROLE:
+            return frozenset(PERMISSIONS)
+        return frozenset(row.permission for row in self.permission_rows) & PERMISSIONS.keys()
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the product relies on this role."""
+        return self.name in BUILT_IN_ROLES
+
+
+class RolePermission(Base):
+    """One permission of one role."""
+
+    __tablename__ = "role_permissions"
+
+    role_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True)
+    permission: Mapped[str] = mapped_column(ExactString(ROLE_NAME_MAX_LENGTH), primary_key=True)
+
+
+class Session(Base):
+    """A signed-in browser or program: its cookie carries a random token, this row the token's SHA-256."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    ip: Mapped[str] = mapped_column(sa.String(45))
+    user_agent: Mapped[str] = mapped_column(sa.String(USER_AGENT_MAX_LENGTH))
+    is_remembered: Mapped[bool]
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    last_seen_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    authenticated_at: Mapped[datetime.datetime | None]
+    expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
+
+    user: Mapped[User] = relationship()
+
+
+class AuditEntry(Base):
+    """Something that somebody did. It outlives both the actor and the target, so neither is a foreign key."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now, index=True)
+    action: Mapped[str] = mapped_column(sa.String(64), index=True)
+    actor_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    target: Mapped[str | None] = mapped_column(ExactString(ROLE_NAME_MAX_LENGTH), index=True)
+    ip: Mapped[str | None] = mapped_column(sa.String(45))
+    details: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)

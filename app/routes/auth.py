@@ -1,0 +1,99 @@
+"""Signing up, in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response
+from flask_login import current_user
+
+from app.http.limits import account, own_account
+from app.http.openapi import Blueprint
+from app.http.requests import get_actor, get_client
+from app.ratelimit.adapter import address, rate_limit
+from app.schemas import (
+    CsrfOutput,
+    LoginInput,
+    OwnUserOutput,
+    PasswordChangeInput,
+    ReauthenticateInput,
+    RegisterInput,
+    SignInOutput,
+)
+from app.security import WeakPassword, end_browser_session, make_csrf_token, public, requires, start_browser_session
+from app.services import accounts, sessions
+from app.services.accounts import EmailTaken, InvalidCredentials, RegistrationClosed
+
+blueprint = Blueprint("auth", __name__, url_prefix="/api/v1/auth", description="Signing up, in and out")
+
+
+@blueprint.route("/csrf")
+@blueprint.response(200, CsrfOutput)
+@public
+def get_csrf() -> dict[str, str]:
+    """Get the token that state-changing calls send in X-CSRF-Token."""
+    return {"csrf_token": make_csrf_token()}
+
+
+@blueprint.route("/register", methods=["POST"])
+@blueprint.response(201, OwnUserOutput)
+@blueprint.arguments(RegisterInput)
+@blueprint.raises(RegistrationClosed, EmailTaken, WeakPassword)
+@rate_limit("RATELIMIT_REGISTER", by=address)
+@public
+def register(body: dict[str, Any]) -> Any:
+    """Make an account and sign in to it."""
+    sign_in = accounts.register(**body, client=get_client())
+    start_browser_session(sign_in.token, is_remembered=False)
+    return sign_in.user
+
+
+@blueprint.route("/login", methods=["POST"])
+@blueprint.response(200, SignInOutput)
+@blueprint.arguments(LoginInput)
+@blueprint.raises(InvalidCredentials)
+@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=True)
+@rate_limit("RATELIMIT_LOGIN", by=account, failures_only=True)
+@public
+def log_in(body: dict[str, Any]) -> Any:
+    """Sign in; whatever is wrong, the answer is the same."""
+    is_remembered = body.pop("remember")
+    sign_in = accounts.authenticate(**body, is_remembered=is_remembered, client=get_client())
+    return {
+        "user": sign_in.user,
+        "csrf_token": start_browser_session(sign_in.token, is_remembered=is_remembered),
+    }
+
+
+@blueprint.route("/logout", methods=["POST"])
+@blueprint.response(204)
+@requires()
+def log_out() -> Response:
+    """Sign out; the cookie is worth nothing from then on."""
+    sessions.sign_out(current_user.session.id, actor=get_actor())
+    end_browser_session()
+    return Response(status=204)
+
+
+@blueprint.route("/reauthenticate", methods=["POST"])
+@blueprint.response(204)
+@blueprint.arguments(ReauthenticateInput)
+@blueprint.raises(InvalidCredentials)
+@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
+@requires()
+def reauthenticate(body: dict[str, Any]) -> Response:
+    """Give the password again, for calls that want it given within the last ten minutes."""
+    accounts.reauthenticate(**body, session_id=current_user.session.id, actor=get_actor())
+    return Response(status=204)
+
+
+@blueprint.route("/password/change", methods=["POST"])
+@blueprint.response(204)
+@blueprint.arguments(PasswordChangeInput)
+@blueprint.raises(InvalidCredentials, WeakPassword)
+@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
+@requires()
+def change_password(body: dict[str, Any]) -> Response:
+    """Replace the password; every other session ends."""
+    accounts.change_password(**body, session_id=current_user.session.id, actor=get_actor())
+    return Response(status=204)

@@ -1,0 +1,50 @@
+"""What load balancers ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from app.extensions import limiter
+from app.http.openapi import Blueprint
+from app.ratelimit.adapter import exempt
+from app.schemas import LiveOutput, ReadyOutput
+from app.security import public
+from app.services import health
+from app.utils import make_problem
+
+if TYPE_CHECKING:
+    from flask import Response
+
+blueprint = Blueprint("health", __name__, description="What load balancers ask")
+
+
+@blueprint.route("/livez")
+@blueprint.response(200, LiveOutput)
+@exempt
+@public
+def get_live() -> dict[str, str]:
+    """Say that the process runs."""
+    return {"status": "ok"}
+
+
+@blueprint.route("/readyz")
+@blueprint.response(200, ReadyOutput)
+@exempt
+@public
+def get_ready() -> Any:
+    """Say whether requests can be answered: 503 while the database is away, or the server is about to stop."""
+    checks = {
+        "database": "ok" if health.is_database_ready() else "unavailable",
+        "ratelimit": "degraded" if limiter.is_degraded() else "ok",
+    }
+    if checks["database"] != "ok":
+        return _refuse("The database is away.", checks)
+    if health.is_draining():
+        return _refuse("The server is about to stop.", checks)
+    return {"status": "ok" if checks["ratelimit"] == "ok" else "degraded", "checks": checks}
+
+
+def _refuse(detail: str, checks: dict[str, str]) -> Response:
+    return make_problem(
+        status=503, code="not_ready", title="Not ready", detail=detail, retry_after_seconds=1, checks=checks
+    )

@@ -1,0 +1,91 @@
+"""One's own account: profile, sessions, export, deletion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Response
+from flask_login import current_user
+
+from app.http.openapi import Blueprint
+from app.http.requests import get_actor
+from app.schemas import ExportOutput, OwnUserOutput, ProfileInput, SessionListOutput
+from app.security import end_browser_session, requires
+from app.services import accounts, sessions
+from app.services.accounts import UserNotFound
+from app.services.admins import LastAdmin
+from app.services.sessions import SessionNotFound
+
+if TYPE_CHECKING:
+    import uuid
+
+blueprint = Blueprint("me", __name__, url_prefix="/api/v1/users/me", description="One's own account")
+
+
+@blueprint.route("")
+@blueprint.response(200, OwnUserOutput)
+@requires()
+def get_me() -> Any:
+    """Get the caller."""
+    return current_user.user
+
+
+@blueprint.route("", methods=["PATCH"])
+@blueprint.response(200, OwnUserOutput)
+@blueprint.arguments(ProfileInput)
+@blueprint.raises(UserNotFound)
+@requires()
+def update_me(body: dict[str, Any]) -> Any:
+    """Change the caller's name."""
+    if "name" not in body:
+        return current_user.user
+    return accounts.rename(current_user.user.id, name=body["name"], actor=get_actor())
+
+
+@blueprint.route("", methods=["DELETE"])
+@blueprint.response(204)
+@blueprint.raises(LastAdmin, UserNotFound)
+@requires(fresh=True)
+def delete_me() -> Response:
+    """Delete the caller's account and everything that hangs on it."""
+    accounts.delete_own(actor=get_actor())
+    end_browser_session()
+    return Response(status=204)
+
+
+@blueprint.route("/export")
+@blueprint.response(200, ExportOutput)
+@blueprint.raises(UserNotFound)
+@requires()
+def export_me() -> Any:
+    """Get everything stored about the caller."""
+    return accounts.export_own(current_user.user.id)
+
+
+@blueprint.route("/sessions")
+@blueprint.response(200, SessionListOutput)
+@requires()
+def list_my_sessions() -> Any:
+    """List the caller's sessions, the newest first."""
+    return {"items": sessions.list_sessions(current_user.user.id)}
+
+
+@blueprint.route("/sessions", methods=["DELETE"])
+@blueprint.response(204)
+@requires()
+def end_my_other_sessions() -> Response:
+    """End the caller's other sessions."""
+    sessions.end_all_sessions(current_user.user.id, but=current_user.session.id, actor=get_actor())
+    return Response(status=204)
+
+
+@blueprint.route("/sessions/<uuid:session_id>", methods=["DELETE"])
+@blueprint.response(204)
+@blueprint.raises(SessionNotFound)
+@requires()
+def end_my_session(session_id: uuid.UUID) -> Response:
+    """End one of the caller's sessions."""
+    sessions.end_session(session_id, user_id=current_user.user.id, actor=get_actor())
+    if session_id == current_user.session.id:
+        end_browser_session()
+    return Response(status=204)

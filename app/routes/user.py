@@ -1,0 +1,120 @@
+"""User administration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Response
+
+from app.http.openapi import Blueprint
+from app.http.requests import get_actor
+from app.schemas import SessionListOutput, UserCreateInput, UserOutput, UserPageOutput, UserQuery, UserUpdateInput
+from app.security import WeakPassword, requires
+from app.services import accounts, sessions, users
+from app.services.accounts import EmailTaken, UserNotFound
+from app.services.admins import LastAdmin
+from app.services.pages import InvalidCursor
+from app.services.roles import RoleNotFound, UngrantablePermission
+from app.services.users import TargetOutranksActor
+
+if TYPE_CHECKING:
+    import uuid
+
+blueprint = Blueprint("users", __name__, url_prefix="/api/v1/users", description="User administration")
+
+
+@blueprint.route("")
+@blueprint.response(200, UserPageOutput)
+@blueprint.arguments(UserQuery, location="query")
+@blueprint.raises(InvalidCursor)
+@requires("users:read")
+def list_users(query: dict[str, Any]) -> Any:
+    """List users, filtered and sorted, page by page."""
+    return users.list_users(**query)
+
+
+@blueprint.route("", methods=["POST"])
+@blueprint.response(201, UserOutput)
+@blueprint.arguments(UserCreateInput)
+@blueprint.raises(EmailTaken, WeakPassword)
+@requires("users:write")
+def create_user(body: dict[str, Any]) -> Any:
+    """Make an account for somebody else."""
+    return users.create_user(**body, actor=get_actor())
+
+
+@blueprint.route("/<uuid:user_id>")
+@blueprint.response(200, UserOutput)
+@blueprint.raises(UserNotFound)
+@requires("users:read")
+def get_user(user_id: uuid.UUID) -> Any:
+    """Get a user."""
+    return accounts.get_user(user_id)
+
+
+@blueprint.route("/<uuid:user_id>", methods=["PATCH"])
+@blueprint.response(200, UserOutput)
+@blueprint.arguments(UserUpdateInput)
+@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin)
+@requires("users:write")
+def update_user(body: dict[str, Any], user_id: uuid.UUID) -> Any:
+    """Change a user's name, or whether the account is active."""
+    return users.update_user(user_id, changes=body, actor=get_actor())
+
+
+@blueprint.route("/<uuid:user_id>", methods=["DELETE"])
+@blueprint.response(204)
+@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin)
+@requires("users:write")
+def delete_user(user_id: uuid.UUID) -> Response:
+    """Delete a user."""
+    users.delete_user(user_id, actor=get_actor())
+    return Response(status=204)
+
+
+@blueprint.route("/<uuid:user_id>/roles/<string:name>", methods=["PUT"])
+@blueprint.response(200, UserOutput)
+@blueprint.raises(UserNotFound, RoleNotFound, UngrantablePermission)
+@requires("roles:assign")
+def assign_role(user_id: uuid.UUID, name: str) -> Any:
+    """Give a role to a user."""
+    return users.assign_role(user_id, name, actor=get_actor())
+
+
+@blueprint.route("/<uuid:user_id>/roles/<string:name>", methods=["DELETE"])
+@blueprint.response(200, UserOutput)
+@blueprint.raises(UserNotFound, RoleNotFound, TargetOutranksActor, LastAdmin)
+@requires("roles:assign")
+def revoke_role(user_id: uuid.UUID, name: str) -> Any:
+    """Take a role from a user."""
+    return users.revoke_role(user_id, name, actor=get_actor())
+
+
+@blueprint.route("/<uuid:user_id>/sessions")
+@blueprint.response(200, SessionListOutput)
+@blueprint.raises(UserNotFound)
+@requires("users:read")
+def list_sessions(user_id: uuid.UUID) -> Any:
+    """List a user's sessions, the newest first."""
+    accounts.get_user(user_id)
+    return {"items": sessions.list_sessions(user_id)}
+
+
+@blueprint.route("/<uuid:user_id>/sessions", methods=["DELETE"])
+@blueprint.response(204)
+@blueprint.raises(UserNotFound, TargetOutranksActor)
+@requires("users:write")
+def end_sessions(user_id: uuid.UUID) -> Response:
+    """End all of a user's sessions."""
+    users.end_sessions(user_id, actor=get_actor())
+    return Response(status=204)
+
+
+@blueprint.route("/<uuid:user_id>/unlock", methods=["POST"])
+@blueprint.response(204)
+@blueprint.raises(UserNotFound, TargetOutranksActor)
+@requires("users:write")
+def unlock_user(user_id: uuid.UUID) -> Response:
+    """Clear what throttles signing in to a user's account."""
+    users.unlock(user_id, actor=get_actor())
+    return Response(status=204)

@@ -1,0 +1,27 @@
+"""The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
+
+from .guards import Guard, enforce_guard, find_guard, public, requires
+from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
+from .principal import Actor, Client, Principal
+from .sessions import end_browser_session, make_csrf_token, protect_from_csrf, start_browser_session
+
+__all__ = [
+    "PASSWORD_MAX_LENGTH",
+    "Actor",
+    "Client",
+    "Guard",
+    "PasswordHasher",
+    "PasswordPolicy",
+    "Principal",
+    "WeakPassword",
+    "end_browser_session",
+    "enforce_guard",
+    "find_guard",
+    "get_hasher",
+    "get_policy",
+    "make_csrf_token",
+    "protect_from_csrf",
+    "public",
+    "requires",
+    "start_browser_session",
+]

@@ -1,0 +1,107 @@
+"""Guards: who may call a route. A route without one refuses everybody."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from flask import current_app, request
+from flask_login import current_user
+
+from app.permissions import PERMISSIONS
+from app.utils import Forbidden, NotSignedIn, add_log_context, now
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable
+
+View = TypeVar("View", bound="Callable[..., Any]")
+
+_ATTRIBUTE: Final = "_gatehouse_guard"
+FRESH_SECONDS: Final = 600
+
+
+class PermissionMissing(Forbidden):
+    """The caller lacks a permission."""
+
+    code = "permission_missing"
+    title = "Permission missing"
+
+
+class ReauthenticationRequired(Forbidden):
+    """The password was last given too long ago for this."""
+
+    code = "reauthentication_required"
+    title = "Reauthentication required"
+    detail = "Give your password again (POST /api/v1/auth/reauthenticate), then repeat this within 10 minutes."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guard:
+    """Who may call a route: anybody, or whoever is signed in, holds ``permissions`` and is fresh where asked."""
+
+    is_public: bool = False
+    permissions: frozenset[str] = frozenset()
+    is_fresh: bool = False
+
+
+def public(view: View) -> View:
+    """Let anybody call ``view``."""
+    setattr(view, _ATTRIBUTE, Guard(is_public=True))
+    return view
+
+
+def requires(*permissions: str, fresh: bool = False) -> Callable[[View], View]:
+    """Let only those call the view who are signed in and hold all of ``permissions``.
+
+    Args:
+        permissions: names declared in ``app/permissions.py``; none means that being signed in is enough.
+        fresh: the password must have been given within the last ``FRESH_SECONDS``.
+
+    Raises:
+        LookupError: a permission is not declared.
+    """
+    unknown = set(permissions) - PERMISSIONS.keys()
+    if unknown:
+        raise LookupError(f"declare {', '.join(sorted(unknown))} in app/permissions.py first")
+
+    def decorate(view: View) -> View:
+        setattr(view, _ATTRIBUTE, Guard(permissions=frozenset(permissions), is_fresh=fresh))
+        return view
+
+    return decorate
+
+
+def find_guard(view: object) -> Guard | None:
+    """Return the guard of ``view``, or None."""
+    return getattr(view, _ATTRIBUTE, None)
+
+
+def enforce_guard() -> None:
+    """Refuse the current request unless its route's guard lets the caller in.
+
+    Raises:
+        NotSignedIn: the route is not public, and nobody is signed in.
+        PermissionMissing: the caller lacks a permission, or the route has no guard.
+        ReauthenticationRequired: the route wants the password given anew.
+    """
+    if request.endpoint is None:
+        return
+    guard = find_guard(current_app.view_functions[request.endpoint])
+    if guard is None:
+        raise PermissionMissing
+    if guard.is_public:
+        return
+    if not current_user.is_authenticated:
+        raise NotSignedIn
+    add_log_context(user_id=str(current_user.user.id))
+    if not guard.permissions <= current_user.permissions:
+        missing = ", ".join(sorted(guard.permissions - current_user.permissions))
+        raise PermissionMissing(f"This needs the permission {missing}. Ask an administrator for it.")
+    if guard.is_fresh and not is_fresh(current_user.session.authenticated_at):
+        raise ReauthenticationRequired
+
+
+def is_fresh(authenticated_at: datetime.datetime | None) -> bool:
+    """Say whether a password given at ``authenticated_at`` still counts as given just now."""
+    return authenticated_at is not None and (now() - authenticated_at).total_seconds() < FRESH_SECONDS

@@ -1,0 +1,149 @@
+"""Passwords: what is accepted, and how it is hashed."""
+
+from __future__ import annotations
+
+import threading
+import unicodedata
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError
+from flask import current_app
+from zxcvbn import zxcvbn
+
+from app.utils import InvalidInput, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PASSWORD_MAX_LENGTH: Final = 256
+
+# OWASP Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.
+MEMORY_KIB: Final = 19 * 1024
+PASSES: Final = 2
+LANES: Final = 1
+
+QUEUE_SECONDS: Final = 1.0
+
+# Below so many guesses an attacker who tries online for a few weeks gets in, whatever the length.
+MIN_GUESSES: Final = 10**8
+# The estimate of a long password's beginning is a lower bound for the whole; more would only take longer.
+_ESTIMATED_LENGTH: Final = 64
+# The estimator keeps the words about the person in a module's global.
+_estimator_lock = threading.Lock()
+
+
+class WeakPassword(InvalidInput):
+    """The password is too short, too long or too easy to guess."""
+
+    code = "weak_password"
+    title = "Weak password"
+    detail = "Choose another password; see errors."
+
+
+class HashingBusy(Unavailable):
+    """Too many passwords are being checked at once."""
+
+    code = "hashing_busy"
+    title = "Busy"
+    detail = "Too many people are signing in at this moment. Try again in a second."
+
+
+def normalize_password(password: str) -> str:
+    """Return ``password`` in Unicode's NFC form, so that every keyboard's way to type it is one (NIST SP 800-63B-4)."""
+    return unicodedata.normalize("NFC", password)
+
+
+class PasswordPolicy:
+    """What NIST SP 800-63B-4 asks of a password: length and not being easy to guess; no rule about its composition."""
+
+    def __init__(self, *, min_length: int) -> None:
+        self.min_length = min_length
+
+    def check(self, password: str, *, about: Iterable[str], field: str) -> None:
+        """Refuse a password that is too short or too easy to guess.
+
+        Args:
+            password: the candidate.
+            about: what others know of its owner, such as the name and the address.
+            field: the input's name, for the error.
+
+        Raises:
+            WeakPassword: with the reason under ``field``.
+        """
+        text = normalize_password(password)
+        if len(text) < self.min_length:
+            raise WeakPassword(errors={field: [f"Use at least {self.min_length} characters."]})
+        known = [word for phrase in about for word in (phrase, *phrase.replace("@", " ").split()) if word]
+        with _estimator_lock:
+            guesses = zxcvbn(text[:_ESTIMATED_LENGTH], user_inputs=known, max_length=_ESTIMATED_LENGTH)["guesses"]
+        if guesses < MIN_GUESSES:
+            raise WeakPassword(errors={field: ["This password is too easy to guess. Four or more random words work."]})
+
+
+class PasswordHasher:
+    """Hash and verify passwords with Argon2id, only so many at once.
+
+    Hashing is the cheapest way to overload a server: beyond ``concurrency`` at once callers queue for
+    ``QUEUE_SECONDS``, then are refused, and every other route stays fast.
+    """
+
+    def __init__(self, *, concurrency: int) -> None:
+        self._hasher = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+        self._slots = threading.BoundedSemaphore(concurrency)
+        # An unknown address has to cost what a known one costs.
+        self._dummy_hash = self._hasher.hash("a password that nobody has")
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if not self._slots.acquire(timeout=QUEUE_SECONDS):
+            raise HashingBusy
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def hash(self, password: str) -> str:
+        """Return the hash of ``password``, salted anew.
+
+        Raises:
+            HashingBusy: too many are at it.
+        """
+        with self._slot():
+            return self._hasher.hash(normalize_password(password))
+
+    def verify(self, password_hash: str | None, password: str) -> bool:
+        """Say whether ``password`` is the one; without a hash the answer is no, and takes as long.
+
+        Raises:
+            HashingBusy: too many are at it.
+        """
+        with self._slot():
+            try:
+                self._hasher.verify(password_hash or self._dummy_hash, normalize_password(password))
+            except (VerificationError, InvalidHashError):
+                return False
+        return password_hash is not None
+
+    def renew(self, password_hash: str | None, password: str) -> str | None:
+        """Return a new hash of ``password`` if the old one was made with other parameters than today's.
+
+        Raises:
+            HashingBusy: too many are at it.
+        """
+        if password_hash is None or not self._hasher.check_needs_rehash(password_hash):
+            return None
+        return self.hash(password)
+
+
+def get_hasher() -> PasswordHasher:
+    """Return the current application's hasher."""
+    hasher: PasswordHasher = current_app.extensions["password_hasher"]
+    return hasher
+
+
+def get_policy() -> PasswordPolicy:
+    """Return the current application's policy."""
+    policy: PasswordPolicy = current_app.extensions["password_policy"]
+    return policy

@@ -1,0 +1,51 @@
+"""Who is asking: the signed-in caller, and what the services are told about one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from flask_login import UserMixin
+
+from app.permissions import PERMISSIONS
+
+if TYPE_CHECKING:
+    import uuid
+
+    from app.models import Session, User
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Client:
+    """Where a request came from."""
+
+    ip: str
+    user_agent: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Whoever a service acts for; it goes into the audit trail."""
+
+    user_id: uuid.UUID | None
+    permissions: frozenset[str]
+    session_id: uuid.UUID | None = None
+    ip: str | None = None
+
+    @classmethod
+    def system(cls) -> Actor:
+        """Return the operator at the command line, who may do everything."""
+        return cls(user_id=None, permissions=frozenset(PERMISSIONS))
+
+
+class Principal(UserMixin):  # type: ignore[misc] # Flask-Login ships no types
+    """The signed-in caller of this request: the session, its user, and what the user may do."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.user: User = session.user
+        self.permissions = session.user.permissions
+
+    def get_id(self) -> str:
+        """Return the session's id; Flask-Login's cookie carries a token instead, see ``start_browser_session``."""
+        return str(self.session.id)

@@ -1,0 +1,86 @@
+"""The browser's half of a session: the cookie, and the CSRF token that goes with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flask import current_app, request, session
+from flask_login import logout_user
+from flask_wtf.csrf import generate_csrf, validate_csrf
+from wtforms import ValidationError
+
+from app.utils import Forbidden
+
+from .guards import find_guard
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+_USER_ID: Final = "_user_id"
+CSRF_HEADER: Final = "X-CSRF-Token"
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class CsrfFailed(Forbidden):
+    """A state-changing call came without the session's CSRF token."""
+
+    code = "csrf_failed"
+    title = "CSRF token missing or wrong"
+    detail = f"Send the token of GET /api/v1/auth/csrf in the header {CSRF_HEADER}."
+
+
+def start_browser_session(token: str, *, is_remembered: bool) -> str:
+    """Put the session's ``token`` into a new cookie and return its CSRF token.
+
+    Nothing of the cookie before it survives, so a cookie that somebody planted is worth nothing.
+    """
+    session.clear()
+    session[_USER_ID] = token
+    session.permanent = is_remembered
+    return make_csrf_token()
+
+
+def end_browser_session() -> None:
+    """Forget everything in the cookie."""
+    logout_user()
+    session.clear()
+
+
+def make_csrf_token() -> str:
+    """Return the CSRF token of this cookie's session, made now if it has none."""
+    token: str = generate_csrf()
+    return token
+
+
+def carries_bearer() -> bool:
+    """Say whether the request authenticates by a header: then its cookies count for nothing."""
+    return request.authorization is not None and request.authorization.type == "bearer"
+
+
+def protect_from_csrf() -> None:
+    """Refuse a state-changing request whose cookie may have been sent by another site's page.
+
+    Raises:
+        CsrfFailed: the header is missing or belongs to another session.
+    """
+    if request.method in _SAFE_METHODS or request.endpoint is None or carries_bearer():
+        return
+    guard = find_guard(current_app.view_functions[request.endpoint])
+    has_cookie = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
+    if not has_cookie and guard is not None and not guard.is_public:
+        return  # There is nothing to ride on, and the guard will say so.
+    presented = request.headers.get(CSRF_HEADER, "")
+    if not any(_is_csrf_token(presented, key) for key in _list_signing_keys(current_app)):
+        raise CsrfFailed
+
+
+def _is_csrf_token(presented: str, key: str | bytes) -> bool:
+    try:
+        validate_csrf(presented, secret_key=key)
+    except ValidationError:
+        return False
+    return True
+
+
+def _list_signing_keys(app: Flask) -> list[str | bytes]:
+    return [app.secret_key or "", *app.config["SECRET_KEY_FALLBACKS"]]

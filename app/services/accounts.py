@@ -1,0 +1,272 @@
+"""Accounts: what people do with their own. Addresses come in their canonical form."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import selectinload
+
+from app.extensions import db, get_settings, transaction
+from app.models import AuditEntry, Role, Session, User
+from app.permissions import USER_ROLE
+from app.security import Actor, get_hasher, get_policy
+from app.utils import AppError, Conflict, Forbidden, NotFound, now
+
+from . import audit
+from .admins import lock_admins, refuse_last_admin
+from .sessions import add_session, delete_sessions, list_sessions
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Sequence
+
+    from app.security import Client
+
+
+class EmailTaken(Conflict):
+    """There is an account with this address."""
+
+    code = "email_taken"
+    title = "Address taken"
+    detail = "There is an account with this address. Sign in, or reset its password."
+
+
+class RegistrationClosed(Forbidden):
+    """Nobody can register by themselves."""
+
+    code = "registration_closed"
+    title = "Registration closed"
+    detail = "Registration is closed here. Ask an administrator for an account."
+
+
+class InvalidCredentials(AppError):
+    """Address and password do not belong together; one answer for every cause."""
+
+    status = 401
+    code = "invalid_credentials"
+    title = "Invalid credentials"
+    detail = "Address or password is wrong."
+
+
+class UserNotFound(NotFound):
+    """There is no such user."""
+
+    code = "user_not_found"
+    title = "User not found"
+    detail = "There is no user with this id."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignIn:
+    """A new session: whose, and the token that its cookie carries."""
+
+    user: User
+    token: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Export:
+    """Everything stored about one user."""
+
+    user: User
+    sessions: Sequence[Session]
+    audit: Sequence[AuditEntry]
+
+
+def register(*, email: str, password: str, name: str, client: Client) -> SignIn:
+    """Make an account for whoever asks, and sign them in.
+
+    Raises:
+        RegistrationClosed: nobody can register by themselves.
+        WeakPassword: with the reason.
+        EmailTaken: somebody has the address.
+    """
+    if get_settings().registration != "open":
+        raise RegistrationClosed
+    password_hash = hash_new_password(password, about=(email, name), field="password")
+    try:
+        with transaction():
+            user = add_user(email=email, name=name, password_hash=password_hash)
+            token = add_session(user, client, is_remembered=False)
+            user.last_login_at = now()
+            audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
+    except IntegrityError as error:
+        raise EmailTaken from error
+    return SignIn(user, token)
+
+
+def authenticate(*, email: str, password: str, is_remembered: bool, client: Client) -> SignIn:
+    """Start a session for whoever knows the password.
+
+    Raises:
+        InvalidCredentials: unknown address, wrong password or inactive account: status, body and time are the same.
+    """
+    query = sa.select(User.id, User.password_hash).where(User.email == email)
+    with db.reading() as reading:
+        found = reading.execute(query).one_or_none()
+    password_hash = found.password_hash if found else None
+    # Hashing happens outside the transaction: on SQLite nobody else could write meanwhile.
+    is_right = get_hasher().verify(password_hash, password)
+    new_hash = get_hasher().renew(password_hash, password) if is_right else None
+    with transaction():
+        user = _find_unchanged(found.id, password_hash) if found and is_right else None
+        if user is None:
+            audit.record("session.refused", actor=_anonymous(client), target=found.id if found else None)
+            token = ""
+        else:
+            user.password_hash = new_hash or password_hash
+            user.last_login_at = now()
+            token = add_session(user, client, is_remembered=is_remembered)
+            audit.record("session.started", actor=_anonymous(client, user.id), target=user.id)
+    # The refusal is recorded first and raised after.
+    if user is None:
+        raise InvalidCredentials
+    return SignIn(user, token)
+
+
+def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> None:
+    """Make the caller's session fresh again; only the session's own user's password does.
+
+    Raises:
+        InvalidCredentials: the password is wrong.
+    """
+    _verify_password(actor, password)
+    with transaction() as writing:
+        writing.execute(
+            sa.update(Session)
+            .where(Session.id == session_id, Session.user_id == actor.user_id)
+            .values(authenticated_at=now())
+            .execution_options(synchronize_session=False)
+        )
+        audit.record("session.reauthenticated", actor=actor, target=actor.user_id)
+
+
+def change_password(*, current_password: str, new_password: str, session_id: uuid.UUID, actor: Actor) -> None:
+    """Replace the caller's password; every other session ends.
+
+    Raises:
+        InvalidCredentials: the current password is wrong.
+        WeakPassword: the new one is.
+    """
+    user = get_user(actor.user_id)
+    old_hash = _verify_password(actor, current_password)
+    password_hash = hash_new_password(new_password, about=(user.email, user.name), field="new_password")
+    with transaction():
+        user = get_user(actor.user_id, is_locked=True)
+        if user.password_hash != old_hash:
+            raise InvalidCredentials
+        user.password_hash = password_hash
+        delete_sessions(user.id, but=session_id)
+        audit.record("password.changed", actor=actor, target=user.id)
+
+
+def rename(user_id: uuid.UUID, *, name: str, actor: Actor) -> User:
+    """Give a user another name and return the user.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    with transaction():
+        user = get_user(user_id, is_locked=True)
+        if user.name != name:
+            user.name = name
+            audit.record("user.renamed", actor=actor, target=user.id)
+    return user
+
+
+def delete_own(*, actor: Actor) -> None:
+    """Delete the caller's account and everything that hangs on it; the audit trail stays.
+
+    Raises:
+        LastAdmin: nobody could administer afterwards.
+    """
+    with transaction() as writing:
+        lock_admins()
+        user = get_user(actor.user_id, is_locked=True)
+        refuse_last_admin(user)
+        writing.delete(user)
+        audit.record("user.deleted", actor=actor, target=user.id)
+
+
+def export_own(user_id: uuid.UUID) -> Export:
+    """Return everything stored about a user.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    entries = sa.select(AuditEntry).where(sa.or_(AuditEntry.actor_id == user_id, AuditEntry.target == str(user_id)))
+    return Export(
+        user=get_user(user_id),
+        sessions=list_sessions(user_id),
+        audit=db.session.scalars(entries.order_by(AuditEntry.id)).all(),
+    )
+
+
+# --- for the other services ---
+
+
+def get_user(user_id: uuid.UUID | None, *, is_locked: bool = False) -> User:
+    """Return a user with roles and permissions; locked against other writers until the transaction ends.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    query = (
+        sa.select(User).where(User.id == user_id).options(selectinload(User.roles).selectinload(Role.permission_rows))
+    )
+    if is_locked:
+        query = query.with_for_update(of=User).execution_options(populate_existing=True)
+    user = db.session.scalars(query).one_or_none()
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+def add_user(*, email: str, name: str, password_hash: str | None) -> User:
+    """Add a user with the role that everybody gets to the current transaction."""
+    roles = db.session.scalars(
+        sa.select(Role).where(Role.name == USER_ROLE).options(selectinload(Role.permission_rows))
+    ).all()
+    user = User(email=email, name=name, password_hash=password_hash, roles=list(roles))
+    db.session.add(user)
+    db.session.flush()
+    return user
+
+
+def hash_new_password(password: str, *, about: Sequence[str], field: str) -> str:
+    """Return the hash of a password that somebody chose.
+
+    Raises:
+        WeakPassword: with the reason under ``field``.
+    """
+    get_policy().check(password, about=about, field=field)
+    return get_hasher().hash(password)
+
+
+def _verify_password(actor: Actor, password: str) -> str | None:
+    """Return the caller's password hash, which ``password`` was verified against."""
+    password_hash = db.session.scalar(sa.select(User.password_hash).where(User.id == actor.user_id))
+    if not get_hasher().verify(password_hash, password):
+        with transaction():
+            audit.record("session.reauthentication_refused", actor=actor, target=actor.user_id)
+        raise InvalidCredentials("The password is wrong.")
+    return password_hash
+
+
+def _find_unchanged(user_id: uuid.UUID, password_hash: str | None) -> User | None:
+    """Return the user, locked, unless it changed or went since its password was verified."""
+    query = (
+        sa.select(User)
+        .where(User.id == user_id, User.is_active, User.password_hash == password_hash)
+        .options(selectinload(User.roles).selectinload(Role.permission_rows))
+        .with_for_update(of=User)
+    )
+    return db.session.scalars(query).one_or_none()
+
+
+def _anonymous(client: Client, user_id: uuid.UUID | None = None) -> Actor:
+    """Return whoever is about to sign in, or could not."""
+    return Actor(user_id=user_id, permissions=frozenset(), ip=client.ip)

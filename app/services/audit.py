@@ -1,0 +1,62 @@
+"""The audit trail: who did what to whom, written in the transaction of the deed itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from app.extensions import db
+from app.models import AuditEntry
+
+from .pages import Page, Sort, paginate
+
+if TYPE_CHECKING:
+    import datetime
+    import uuid
+
+    from app.security import Actor
+
+NEWEST_FIRST: Final = Sort("-created_at", AuditEntry.created_at, AuditEntry.id, is_descending=True)
+
+
+def record(action: str, *, actor: Actor, target: uuid.UUID | str | None = None, **details: object) -> None:
+    """Add an entry to the current transaction. ``details`` hold no secret and nothing that a person typed."""
+    db.session.add(
+        AuditEntry(
+            action=action,
+            actor_id=actor.user_id,
+            target=None if target is None else str(target),
+            ip=actor.ip,
+            details=details,
+        )
+    )
+
+
+def list_entries(
+    *,
+    limit: int,
+    cursor: str | None = None,
+    actor: uuid.UUID | None = None,
+    target: str | None = None,
+    action: str | None = None,
+    since: datetime.datetime | None = None,
+    until: datetime.datetime | None = None,
+) -> Page[AuditEntry]:
+    """Return a page of the trail, the newest entry first.
+
+    Raises:
+        InvalidInput: the cursor is not one of ours.
+    """
+    query = sa.select(AuditEntry)
+    if actor is not None:
+        query = query.where(AuditEntry.actor_id == actor)
+    if target is not None:
+        query = query.where(AuditEntry.target == target)
+    if action is not None:
+        query = query.where(AuditEntry.action == action)
+    if since is not None:
+        query = query.where(AuditEntry.created_at >= since)
+    if until is not None:
+        query = query.where(AuditEntry.created_at < until)
+    return paginate(query, NEWEST_FIRST, limit=limit, cursor=cursor)

@@ -1,0 +1,183 @@
+"""Roles and what they allow. Nobody hands out a permission that they do not hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import selectinload
+
+from app.extensions import db, transaction
+from app.models import Role, RolePermission
+from app.permissions import ADMIN_ROLE, PERMISSIONS
+from app.utils import Conflict, Forbidden, InvalidInput, NotFound
+
+from . import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from app.security import Actor
+
+
+class RoleNotFound(NotFound):
+    """There is no such role."""
+
+    code = "role_not_found"
+    title = "Role not found"
+    detail = "There is no role with this name."
+
+
+class RoleExists(Conflict):
+    """There is a role with this name."""
+
+    code = "role_exists"
+    title = "Role exists"
+    detail = "There is a role with this name already."
+
+
+class BuiltInRole(Conflict):
+    """The product relies on this role."""
+
+    code = "built_in_role"
+    title = "Built-in role"
+    detail = "The built-in roles cannot be deleted, and admin always holds every permission."
+
+
+class UnknownPermission(InvalidInput):
+    """A permission is not declared."""
+
+    code = "unknown_permission"
+    title = "Unknown permission"
+    detail = "See GET /api/v1/permissions for those there are."
+
+
+class UngrantablePermission(Forbidden):
+    """The actor does not hold what would be handed out or taken."""
+
+    code = "ungrantable_permission"
+    title = "Permission not yours to give"
+
+    def __init__(self, missing: Iterable[str]) -> None:
+        super().__init__(
+            f"You do not hold {', '.join(sorted(missing))} yourself, so you cannot hand it out or take it."
+        )
+
+
+def list_roles() -> Sequence[Role]:
+    """Return all roles by name."""
+    return db.session.scalars(sa.select(Role).options(selectinload(Role.permission_rows)).order_by(Role.name)).all()
+
+
+def get_role(name: str) -> Role:
+    """Return a role.
+
+    Raises:
+        RoleNotFound: there is none.
+    """
+    return _get(name, is_locked=False)
+
+
+def create_role(*, name: str, description: str, permissions: Iterable[str], actor: Actor) -> Role:
+    """Make a role.
+
+    Raises:
+        RoleExists: there is one of that name.
+        UnknownPermission: a permission is not declared.
+        UngrantablePermission: the actor does not hold one of them.
+    """
+    wanted = _check_permissions(permissions)
+    _refuse_ungrantable(wanted, actor)
+    try:
+        with transaction() as writing:
+            role = Role(name=name, description=description)
+            role.permission_rows = [RolePermission(permission=permission) for permission in sorted(wanted)]
+            writing.add(role)
+            writing.flush()
+            audit.record("role.created", actor=actor, target=name, permissions=sorted(wanted))
+    except IntegrityError as error:
+        raise RoleExists from error
+    return role
+
+
+def update_role(
+    name: str, *, description: str | None = None, permissions: Iterable[str] | None = None, actor: Actor
+) -> Role:
+    """Change what a role says or allows; it acts on its users' very next request.
+
+    Raises:
+        RoleNotFound: there is none.
+        BuiltInRole: what ``admin`` allows cannot be changed.
+        UnknownPermission: a permission is not declared.
+        UngrantablePermission: the actor does not hold one that would be added or taken.
+    """
+    wanted = None if permissions is None else _check_permissions(permissions)
+    with transaction():
+        role = _get(name, is_locked=True)
+        if description is not None:
+            role.description = description
+        if wanted is not None and wanted != role.permissions:
+            if name == ADMIN_ROLE:
+                raise BuiltInRole
+            _refuse_ungrantable(wanted ^ role.permissions, actor)
+            kept = [row for row in role.permission_rows if row.permission in wanted]
+            added = wanted - {row.permission for row in kept}
+            role.permission_rows = [*kept, *(RolePermission(permission=permission) for permission in sorted(added))]
+        audit.record("role.updated", actor=actor, target=name, permissions=sorted(role.permissions))
+    return role
+
+
+def set_role(name: str, *, permissions: Iterable[str], actor: Actor) -> Role:
+    """Make a role that allows just ``permissions``, or change the one there is.
+
+    Raises:
+        BuiltInRole: what ``admin`` allows cannot be changed.
+        UnknownPermission: a permission is not declared.
+        UngrantablePermission: the actor does not hold one that would be added or taken.
+    """
+    wanted = list(permissions)
+    try:
+        return update_role(name, permissions=wanted, actor=actor)
+    except RoleNotFound:
+        return create_role(name=name, description="", permissions=wanted, actor=actor)
+
+
+def delete_role(name: str, *, actor: Actor) -> None:
+    """Delete a role; whoever had it loses it.
+
+    Raises:
+        RoleNotFound: there is none.
+        BuiltInRole: the product relies on it.
+        UngrantablePermission: it holds what the actor does not.
+    """
+    with transaction() as writing:
+        role = _get(name, is_locked=True)
+        if role.is_built_in:
+            raise BuiltInRole
+        _refuse_ungrantable(role.permissions, actor)
+        writing.delete(role)
+        audit.record("role.deleted", actor=actor, target=name)
+
+
+def _get(name: str, *, is_locked: bool) -> Role:
+    query = sa.select(Role).where(Role.name == name).options(selectinload(Role.permission_rows))
+    if is_locked:
+        query = query.with_for_update(of=Role).execution_options(populate_existing=True)
+    role = db.session.scalars(query).one_or_none()
+    if role is None:
+        raise RoleNotFound
+    return role
+
+
+def _check_permissions(permissions: Iterable[str]) -> frozenset[str]:
+    wanted = frozenset(permissions)
+    unknown = sorted(wanted - PERMISSIONS.keys())
+    if unknown:
+        raise UnknownPermission(errors={"permissions": [f"There is no permission {name!r}." for name in unknown]})
+    return wanted
+
+
+def _refuse_ungrantable(permissions: frozenset[str], actor: Actor) -> None:
+    if not permissions <= actor.permissions:
+        raise UngrantablePermission(permissions - actor.permissions)

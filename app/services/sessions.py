@@ -1,0 +1,152 @@
+"""Sessions: rows that can be listed and ended one by one."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import joinedload
+
+from app.extensions import db, get_settings, transaction
+from app.models import USER_AGENT_MAX_LENGTH, Role, Session, User
+from app.security import Actor, Client, Principal
+from app.utils import NotFound, now
+
+from . import audit
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Sequence
+
+TOKEN_BYTES: Final = 32
+# last_seen_at is written at most so often: the path of every request reads, and seldom writes.
+SEEN_SECONDS: Final = 60
+
+
+class SessionNotFound(NotFound):
+    """There is no such session."""
+
+    code = "session_not_found"
+    title = "Session not found"
+    detail = "There is no such session; it may have ended already."
+
+
+def find_principal(token: str) -> Principal | None:
+    """Return who the session with ``token`` belongs to, or None when it has ended or its user may not sign in.
+
+    It costs one query: the session, its user, roles and permissions come together.
+    """
+    query = (
+        sa.select(Session)
+        .where(Session.token_hash == _hash_token(token))
+        .options(joinedload(Session.user).joinedload(User.roles).joinedload(Role.permission_rows))
+    )
+    with db.reading() as reading:
+        session = reading.scalars(query).unique().one_or_none()
+    if session is None or not session.user.is_active or not _is_alive(session):
+        return None
+    if (now() - session.last_seen_at).total_seconds() > SEEN_SECONDS:
+        _touch(session)
+    return Principal(session)
+
+
+def list_sessions(user_id: uuid.UUID) -> Sequence[Session]:
+    """Return the user's sessions that are alive, the newest first."""
+    query = sa.select(Session).where(Session.user_id == user_id).order_by(Session.created_at.desc(), Session.id.desc())
+    return [session for session in db.session.scalars(query) if _is_alive(session)]
+
+
+def end_session(session_id: uuid.UUID, *, user_id: uuid.UUID, actor: Actor) -> None:
+    """End one session of a user; its cookie is worth nothing from the next request on.
+
+    Raises:
+        SessionNotFound: the user has no such session.
+    """
+    with transaction():
+        ended = _delete(Session.id == session_id, Session.user_id == user_id)
+        if not ended:
+            raise SessionNotFound
+        audit.record("session.ended", actor=actor, target=user_id)
+
+
+def end_all_sessions(user_id: uuid.UUID, *, actor: Actor, but: uuid.UUID | None = None) -> None:
+    """End every session of a user, but the one named ``but``."""
+    with transaction():
+        delete_sessions(user_id, but=but)
+        audit.record("session.all_ended", actor=actor, target=user_id)
+
+
+def sign_out(session_id: uuid.UUID, *, actor: Actor) -> None:
+    """End the caller's own session. Ending it twice is no fault."""
+    with transaction():
+        if _delete(Session.id == session_id):
+            audit.record("session.signed_out", actor=actor, target=actor.user_id)
+
+
+def add_session(user: User, client: Client, *, is_remembered: bool) -> str:
+    """Add a session to the current transaction and return its token, which is stored nowhere.
+
+    The user's sessions that have run out go at the same time.
+    """
+    settings = get_settings()
+    instant = now()
+    lifetime = settings.remember_lifetime if is_remembered else settings.session_lifetime
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    session = Session(
+        user_id=user.id,
+        token_hash=_hash_token(token),
+        ip=client.ip,
+        user_agent=client.user_agent[:USER_AGENT_MAX_LENGTH],
+        is_remembered=is_remembered,
+        created_at=instant,
+        last_seen_at=instant,
+        authenticated_at=instant,
+        expires_at=instant + datetime.timedelta(seconds=lifetime),
+    )
+    _delete(Session.user_id == user.id, Session.expires_at < instant)
+    db.session.add(session)
+    db.session.flush()
+    return token
+
+
+def delete_sessions(user_id: uuid.UUID, *, but: uuid.UUID | None = None) -> None:
+    """Delete a user's sessions in the current transaction, but the one named ``but``."""
+    conditions = [Session.user_id == user_id]
+    if but is not None:
+        conditions.append(Session.id != but)
+    _delete(*conditions)
+
+
+def _delete(*conditions: sa.ColumnElement[bool]) -> int:
+    statement = sa.delete(Session).where(*conditions).execution_options(synchronize_session=False)
+    result = db.session.execute(statement)
+    return result.rowcount  # type: ignore[attr-defined,no-any-return] # a DELETE's result is a CursorResult
+
+
+def _hash_token(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def _is_alive(session: Session) -> bool:
+    instant = now()
+    if instant >= session.expires_at:
+        return False
+    # A remembered session is meant to outlast idle days.
+    return (
+        session.is_remembered or (instant - session.last_seen_at).total_seconds() < get_settings().session_idle_timeout
+    )
+
+
+def _touch(session: Session) -> None:
+    """Note that the session was seen. Of many requests at once one writes."""
+    stale = now() - datetime.timedelta(seconds=SEEN_SECONDS)
+    with transaction() as writing:
+        writing.execute(
+            sa.update(Session)
+            .where(Session.id == session.id, Session.last_seen_at < stale)
+            .values(last_seen_at=now())
+            .execution_options(synchronize_session=False)
+        )

@@ -1,0 +1,211 @@
+"""User administration: what those do who may see and change the accounts of others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import selectinload
+
+from app.extensions import limiter, transaction
+from app.models import Role, User
+from app.permissions import ADMIN_ROLE
+from app.utils import Forbidden
+
+from . import audit
+from .accounts import EmailTaken, add_user, get_user, hash_new_password
+from .admins import lock_admins, refuse_last_admin
+from .pages import Page, Sort, paginate
+from .roles import UngrantablePermission, get_role
+from .sessions import delete_sessions
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping
+
+    from app.security import Actor
+
+SORTS: Final[Mapping[str, Sort]] = {
+    name: Sort(name, column, User.id, is_descending=name.startswith("-"))
+    for name, column in (
+        ("created_at", User.created_at),
+        ("-created_at", User.created_at),
+        ("email", User.email),
+        ("-email", User.email),
+        ("name", User.name),
+        ("-name", User.name),
+    )
+}
+
+
+class TargetOutranksActor(Forbidden):
+    """The target holds permissions that the actor lacks."""
+
+    code = "target_outranks_actor"
+    title = "Target outranks you"
+    detail = "This user holds permissions that you lack. Ask somebody who holds them too."
+
+
+def list_users(
+    *,
+    limit: int,
+    sort: str = "created_at",
+    cursor: str | None = None,
+    q: str | None = None,
+    role: str | None = None,
+    is_active: bool | None = None,
+) -> Page[User]:
+    """Return a page of the users whose name or address holds ``q``, in one of the orders of ``SORTS``.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list in this order.
+    """
+    query = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
+    if q:
+        matches_name = sa.func.lower(User.name).contains(q.lower(), autoescape=True)
+        query = query.where(sa.or_(User.email.contains(q.lower(), autoescape=True), matches_name))
+    if role is not None:
+        query = query.where(User.roles.any(Role.name == role))
+    if is_active is not None:
+        query = query.where(User.is_active.is_(is_active))
+    return paginate(query, SORTS[sort], limit=limit, cursor=cursor)
+
+
+def create_user(*, email: str, name: str, password: str | None, actor: Actor) -> User:
+    """Make an account for somebody else; without a password nobody can sign in to it yet.
+
+    Raises:
+        WeakPassword: with the reason.
+        EmailTaken: somebody has the address.
+    """
+    password_hash = hash_new_password(password, about=(email, name), field="password") if password else None
+    try:
+        with transaction():
+            user = add_user(email=email, name=name, password_hash=password_hash)
+            audit.record("user.created", actor=actor, target=user.id)
+    except IntegrityError as error:
+        raise EmailTaken from error
+    return user
+
+
+def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Actor) -> User:
+    """Change a user's name or whether the account is active; deactivating ends the user's sessions.
+
+    Args:
+        user_id: whose.
+        changes: any of ``name`` (str) and ``is_active`` (bool).
+        actor: who asks.
+
+    Raises:
+        UserNotFound: there is none.
+        TargetOutranksActor: the user may do what the actor may not.
+        LastAdmin: nobody could administer afterwards.
+    """
+    with transaction():
+        lock_admins()
+        user = _get_target(user_id, actor)
+        if changes.get("is_active") is False:
+            refuse_last_admin(user)
+            delete_sessions(user.id)
+        changed = [field for field, value in changes.items() if getattr(user, field) != value]
+        for field in changed:
+            setattr(user, field, changes[field])
+        if changed:
+            audit.record("user.updated", actor=actor, target=user.id, fields=sorted(changed))
+    return user
+
+
+def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
+    """Delete a user with sessions and role assignments; the audit trail stays.
+
+    Raises:
+        UserNotFound: there is none.
+        TargetOutranksActor: the user may do what the actor may not.
+        LastAdmin: nobody could administer afterwards.
+    """
+    with transaction() as writing:
+        lock_admins()
+        user = _get_target(user_id, actor)
+        refuse_last_admin(user)
+        writing.delete(user)
+        audit.record("user.deleted", actor=actor, target=user.id)
+
+
+def end_sessions(user_id: uuid.UUID, *, actor: Actor) -> None:
+    """End every session of a user.
+
+    Raises:
+        UserNotFound: there is none.
+        TargetOutranksActor: the user may do what the actor may not.
+    """
+    with transaction():
+        user = _get_target(user_id, actor)
+        delete_sessions(user.id)
+        audit.record("session.all_ended", actor=actor, target=user.id)
+
+
+def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
+    """Clear what throttles signing in to an account.
+
+    Raises:
+        UserNotFound: there is none.
+        TargetOutranksActor: the user may do what the actor may not.
+    """
+    with transaction():
+        user = _get_target(user_id, actor)
+        audit.record("user.unlocked", actor=actor, target=user.id)
+    limiter.clear(f"account:{user.email}")
+
+
+def assign_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
+    """Give a role to a user; having it already is fine.
+
+    Raises:
+        UserNotFound: there is no such user.
+        RoleNotFound: there is no such role.
+        UngrantablePermission: the role holds what the actor does not.
+    """
+    with transaction():
+        user = get_user(user_id, is_locked=True)
+        role = get_role(name)
+        if not role.permissions <= actor.permissions:
+            raise UngrantablePermission(role.permissions - actor.permissions)
+        if role not in user.roles:
+            user.roles.append(role)
+            audit.record("role.assigned", actor=actor, target=user.id, role=name)
+    return user
+
+
+def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
+    """Take a role from a user; not having it is fine.
+
+    Raises:
+        UserNotFound: there is no such user.
+        RoleNotFound: there is no such role.
+        TargetOutranksActor: the user may do what the actor may not.
+        LastAdmin: nobody could administer afterwards.
+    """
+    with transaction():
+        lock_admins()
+        user = _get_target(user_id, actor)
+        role = get_role(name)
+        if role in user.roles:
+            if role.name == ADMIN_ROLE:
+                refuse_last_admin(user)
+            user.roles.remove(role)
+            audit.record("role.revoked", actor=actor, target=user.id, role=name)
+    return user
+
+
+def _get_target(user_id: uuid.UUID, actor: Actor) -> User:
+    """Return the user, locked.
+
+    Raises:
+        UserNotFound: there is none.
+        TargetOutranksActor: the user may do what the actor may not, so acting on them would be a way up.
+    """
+    user = get_user(user_id, is_locked=True)
+    if not user.permissions <= actor.permissions:
+        raise TargetOutranksActor
+    return user

@@ -1,0 +1,314 @@
+"""The floor: logging, and the family of errors with their HTTP face."""
+
+from __future__ import annotations
+
+import contextvars
+import datetime
+import json
+import logging
+import logging.config
+import sys
+import traceback
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flask import Flask, Response
+
+PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
+
+logger = logging.getLogger(__name__)
+
+
+def now() -> datetime.datetime:
+    """Return this instant in UTC, to the microsecond."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+# --- errors ---
+
+
+class AppError(Exception):
+    """A refusal with a name, answered as an RFC 9457 problem.
+
+    Subclass it for each thing that can happen; ``code`` is the stable word that programs rely on, ``detail`` tells a
+    person what to do next. A detail never repeats a secret.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    detail: str = "Something went wrong on our side. Try again later; if it stays, report the request id."
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        errors: Mapping[str, Sequence[str]] | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        self.detail = detail or type(self).detail
+        self.errors = errors
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(self.detail)
+
+
+class BadRequest(AppError):
+    """The request as such cannot be read."""
+
+    status = 400
+    code = "bad_request"
+    title = "Bad request"
+    detail = "The request could not be read."
+
+
+class MalformedBody(BadRequest):
+    """The body is no JSON, or breaks one of its limits."""
+
+    code = "malformed_body"
+    title = "Malformed body"
+    detail = "The body is not valid JSON."
+
+
+class NotSignedIn(AppError):
+    """Nobody is signed in."""
+
+    status = 401
+    code = "not_signed_in"
+    title = "Not signed in"
+    detail = "Sign in first."
+
+
+class Forbidden(AppError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    code = "forbidden"
+    title = "Forbidden"
+    detail = "Your account may not do this. Ask an administrator for the permission."
+
+
+class NotFound(AppError):
+    """There is nothing here."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+    detail = "There is nothing at this address."
+
+
+class Conflict(AppError):
+    """The request is fine, but contradicts what is stored."""
+
+    status = 409
+    code = "conflict"
+    title = "Conflict"
+    detail = "The request contradicts what is stored."
+
+
+class InvalidInput(AppError):
+    """One or more fields are wrong; ``errors`` names each."""
+
+    status = 422
+    code = "invalid_input"
+    title = "Invalid input"
+    detail = "Some fields are wrong; see errors."
+
+
+class Unavailable(AppError):
+    """A part that the answer needs is away or busy."""
+
+    status = 503
+    code = "unavailable"
+    title = "Temporarily unavailable"
+    detail = "A part that this answer needs is away. Try again shortly."
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+
+
+# The codes of errors that Werkzeug and Flask raise themselves.
+HTTP_CODES: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("bad_request", "The request could not be read."),
+    403: ("forbidden", "This is not allowed."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take that method; see the Allow header."),
+    406: ("not_acceptable", "The answer is not available in a type that you accept."),
+    408: ("request_timeout", "The request took too long to arrive."),
+    411: ("length_required", "Send a Content-Length."),
+    413: ("body_too_large", "The body is too large."),
+    414: ("uri_too_long", "The address is too long."),
+    415: ("unsupported_media_type", "Send the body as application/json in UTF-8."),
+    431: ("headers_too_large", "The headers are too large."),
+    500: ("internal_error", AppError.detail),
+    501: ("not_implemented", "This method is not implemented."),
+    503: ("unavailable", Unavailable.detail),
+}
+
+
+def make_problem(
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Mapping[str, Sequence[str]] | None = None,
+    retry_after_seconds: int | None = None,
+    **extensions: object,
+) -> Response:
+    """Return a problem+json response (RFC 9457), with the request's id."""
+    from flask import current_app  # noqa: PLC0415 - only the HTTP face needs Flask
+
+    body: dict[str, object] = {
+        "type": f"urn:gatehouse:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": log_context.get().get("request_id"),
+    }
+    if errors is not None:
+        body["errors"] = errors
+    response = current_app.response_class(json.dumps(body | extensions), status, content_type=PROBLEM_CONTENT_TYPE)
+    if retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(max(1, retry_after_seconds))
+    return response
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Answer every error of ``app`` as a problem."""
+
+    def on_app_error(error: AppError) -> Response:
+        response = make_problem(
+            status=error.status,
+            code=error.code,
+            title=error.title,
+            detail=error.detail,
+            errors=error.errors,
+            retry_after_seconds=error.retry_after_seconds,
+        )
+        if error.status == NotSignedIn.status:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="gatehouse"'
+        return response
+
+    def on_http_error(error: HTTPException) -> Response:
+        status = error.code or 500
+        if status < 400:
+            return error.get_response()  # type: ignore[return-value] # Werkzeug's sansio base; at run time a Response
+        code, detail = HTTP_CODES.get(status, (f"http_{status}", error.description or error.name))
+        response = make_problem(status=status, code=code, title=error.name, detail=detail)
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        return response
+
+    def on_unexpected_error(error: Exception) -> Response:
+        # The traceback goes to the log without the exception's own text: drivers put statements, parameters and
+        # connection strings into it.
+        logger.error("unexpected %s", type(error).__qualname__, extra={"stack": describe_stack(error)})
+        return make_problem(status=500, code=AppError.code, title=AppError.title, detail=AppError.detail)
+
+    app.register_error_handler(AppError, on_app_error)
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(Exception, on_unexpected_error)
+
+
+# --- logging ---
+
+# What every line logged during one request carries: request_id, user_id.
+log_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
+    "log_context", default=MappingProxyType({})
+)
+
+_STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def add_log_context(**fields: object) -> None:
+    """Add ``fields`` to every line logged in this context from now on."""
+    log_context.set({**log_context.get(), **fields})
+
+
+def describe_stack(error: BaseException) -> list[str]:
+    """Return where ``error`` and its causes were raised, as ``file:line function``, without any value or text."""
+    places: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        places.append(type(cause).__qualname__)
+        places += [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(cause.__traceback__)
+        ]
+        cause = cause.__cause__ or cause.__context__
+    return places
+
+
+def escape_controls(text: str) -> str:
+    """Return ``text`` on one line: control characters, ANSI escapes included, and lone surrogates are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def _collect_fields(record: logging.LogRecord) -> dict[str, Any]:
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
+    return {**log_context.get(), **extra}
+
+
+def _format_time(record: logging.LogRecord) -> str:
+    instant = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _collect_exception(record: logging.LogRecord, fields: dict[str, Any]) -> None:
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["stack"] = describe_stack(record.exc_info[1])
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return ``record`` as one line of JSON."""
+        fields = _collect_fields(record)
+        _collect_exception(record, fields)
+        line = {
+            "time": _format_time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **fields,
+        }
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for a person to read, with ``key=value`` at its end."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return ``record`` as one line of text; whatever it holds, it stays one line."""
+        fields = _collect_fields(record)
+        _collect_exception(record, fields)
+        pairs = " ".join(
+            f"{key}={json.dumps(value, default=str)}" for key, value in fields.items() if value is not None
+        )
+        head = f"{_format_time(record)} {record.levelname:<7} {record.name}: {escape_controls(record.getMessage())}"
+        return f"{head} {pairs}".rstrip()
+
+
+def configure_logging(*, level: str, is_json: bool) -> None:
+    """Send all logging of this process to standard error, one line a record.
+
+    Libraries that could print a body, a cookie or a database URL at DEBUG stay at INFO or above whatever ``level`` is.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
+    root = logging.getLogger()
+    for previous in list(root.handlers):
+        if isinstance(previous.formatter, JsonFormatter | TextFormatter):
+            root.removeHandler(previous)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in ("sqlalchemy", "werkzeug", "urllib3", "alembic", "flask_cors", "flask_wtf", "redis"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,102 @@
+"""What every test can ask for: settings, an application on a migrated database of its own, and browsers."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from flask_migrate import upgrade
+
+from app import create_app
+from app.config import Settings
+from tests.factories import Browser, Factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from flask import Flask
+
+TEST_ENVIRON = {
+    "APP_ENV": "testing",
+    "SECRET_KEY": "tests only: 0123456789abcdefghijklmnopqrstuvwxyz",
+    "ADMIN_EMAIL": "root@example.com",
+    "RATELIMIT_ENABLED": "false",
+    "LOG_LEVEL": "DEBUG",
+}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all migrations applied; tests start from a copy of it."""
+    path = tmp_path_factory.mktemp("template") / "app.db"
+    app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}))
+    with app.app_context():
+        upgrade()
+        app.extensions["database"].kw["bind"].dispose()
+    return path
+
+
+@pytest.fixture
+def environ(template: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of the test's application; change it before asking for ``app``, or use ``make_app``."""
+    path = tmp_path / "app.db"
+    shutil.copy(template, path)
+    return TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}
+
+
+@pytest.fixture
+def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
+    """Make an application with other settings: ``make_app(REGISTRATION="closed")``."""
+    apps: list[Flask] = []
+
+    def make(**changes: str) -> Flask:
+        apps.append(create_app(Settings.from_environ(environ | changes)))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.extensions["database"].kw["bind"].dispose()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application, with rate limits off."""
+    return make_app()
+
+
+@pytest.fixture
+def factory(app: Flask) -> Factory:
+    """Makes users and roles through the services."""
+    return Factory(app)
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    """A browser that nobody has signed in with."""
+    return Browser(app)
+
+
+@pytest.fixture
+def user(factory: Factory) -> Any:
+    """A registered user."""
+    return factory.user()
+
+
+@pytest.fixture
+def user_browser(factory: Factory, user: Any) -> Browser:
+    """A browser that ``user`` is signed in with."""
+    return factory.sign_in(user)
+
+
+@pytest.fixture
+def admin(factory: Factory) -> Any:
+    """An administrator."""
+    return factory.admin()
+
+
+@pytest.fixture
+def admin_browser(factory: Factory, admin: Any) -> Browser:
+    """A browser that ``admin`` is signed in with."""
+    return factory.sign_in(admin)
