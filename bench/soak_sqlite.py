@@ -54,7 +54,7 @@ def run_client(number: int, base: str, ledger: Ledger, until: float) -> None:
             body = {"email": email, "password": PASSWORD, "name": "new"}
             response = http.post(f"{base}/auth/register", json=body, headers={"X-CSRF-Token": token}, timeout=30)
             ledger.note("register", response)
-            if response.status_code == 503:  # noqa: PLR2004 - too many hash at once: asked to come again
+            if response.status_code == 503:
                 continue
             with ledger.lock:
                 ledger.names[email] = "new"

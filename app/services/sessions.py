@@ -25,6 +25,13 @@ TOKEN_BYTES: Final = 32
 # last_seen_at is written at most so often: the path of every request reads, and seldom writes.
 SEEN_SECONDS: Final = 60
 
+# Built once: every signed-in request runs it, and building it took longer than SQLite takes to answer.
+_BY_TOKEN: Final = (
+    sa.select(Session)
+    .where(Session.token_hash == sa.bindparam("token_hash"))
+    .options(joinedload(Session.user).joinedload(User.roles).joinedload(Role.permission_rows))
+)
+
 
 class SessionNotFound(NotFound):
     """There is no such session."""
@@ -39,13 +46,8 @@ def find_principal(token: str) -> Principal | None:
 
     It costs one query: the session, its user, roles and permissions come together.
     """
-    query = (
-        sa.select(Session)
-        .where(Session.token_hash == _hash_token(token))
-        .options(joinedload(Session.user).joinedload(User.roles).joinedload(Role.permission_rows))
-    )
     with db.reading() as reading:
-        session = reading.scalars(query).unique().one_or_none()
+        session = reading.scalars(_BY_TOKEN, {"token_hash": _hash_token(token)}).unique().one_or_none()
     if session is None or not session.user.is_active or not _is_alive(session):
         return None
     if (now() - session.last_seen_at).total_seconds() > SEEN_SECONDS:
