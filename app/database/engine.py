@@ -1,28 +1,39 @@
-"""TEMP."""
+"""From a target to a SQLAlchemy engine."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from .sqlite import make_sqlite_engine
+from .url import DatabaseTarget, parse_database_url
 
-def make_engine(text: str) -> sa.Engine:
-    """Return an engine."""
-    url = sa.make_url(text)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+if TYPE_CHECKING:
+    from typing import Any
 
-    @sa.event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA synchronous=NORMAL")
 
-    @sa.event.listens_for(engine, "begin")
-    def on_begin(connection: sa.Connection) -> None:
-        is_write = connection.get_execution_options().get("is_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> sa.Engine:
+    """Return an engine on ``target``; it connects when first used.
 
-    return engine
+    Args:
+        target: a checked target, or a URL to check.
+        require_tls: as for ``parse_database_url``, where ``target`` is a URL.
+
+    Raises:
+        DatabaseUrlError: the URL is wrong.
+    """
+    if isinstance(target, str):
+        target = parse_database_url(target, require_tls=require_tls)
+    options: dict[str, Any] = {
+        "poolclass": sa.QueuePool,
+        "pool_size": target.pool_size,
+        "max_overflow": target.max_overflow,
+        "pool_timeout": target.pool_timeout,
+        "pool_recycle": target.pool_recycle,
+        "pool_use_lifo": True,
+        "hide_parameters": True,
+    }
+    if target.dialect == "sqlite":
+        return make_sqlite_engine(target, **options)
+    raise NotImplementedError(target.dialect)

@@ -1,15 +1,310 @@
-"""TEMP."""
+"""``DATABASE_URL`` read once, checked, and frozen."""
 
-import sqlalchemy as sa
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Dialect = Literal["sqlite", "postgresql", "mysql"]
+
+# libpq's words, used for MySQL too: from "never encrypted" to "encrypted, chain and host name verified".
+TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
+
+SCHEMES: Final[Mapping[str, Dialect]] = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql",
+    "postgresql+psycopg2": "postgresql",
+    "mysql": "mysql",
+    "mysql+pymysql": "mysql",
+    "mariadb": "mysql",
+    "mariadb+pymysql": "mysql",
+}
+DEFAULT_PORTS: Final[Mapping[str, int]] = {"postgresql": 5432, "mysql": 3306}
+EXAMPLES: Final[Mapping[Dialect, str]] = {
+    "sqlite": "sqlite:///var/app.db",
+    "postgresql": "postgresql://user:password@host:5432/database",
+    "mysql": "mysql://user:password@host:3306/database",
+}
 
 
 class DatabaseUrlError(ValueError):
-    """The database's URL is wrong."""
+    """The database's URL is wrong; the message names the fault and what is allowed, and repeats no secret."""
 
 
-def parse_database_url(text: str) -> sa.URL:
-    """Return the URL."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """Where one server listens: a name, an address, or the path of a socket (its folder, for PostgreSQL)."""
+
+    name: str
+    port: int
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether the server is reached through the file system."""
+        return self.name.startswith("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent to it stays on this machine."""
+        if self.is_socket or self.name.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.name).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return name if self.is_socket else f"{name}:{self.port}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseTarget:
+    """A checked database URL. Times are in seconds."""
+
+    dialect: Dialect
+    database: str
+    hosts: tuple[Host, ...] = ()
+    user: str = ""
+    password: str = dataclasses.field(default="", repr=False)
+
+    pool_size: int = 5
+    max_overflow: int = 10
+    pool_timeout: float = 1.0
+    pool_recycle: int = 1800
+    connect_timeout: float = 2.0
+    statement_timeout: float = 3.0
+    busy_timeout: float = 4.0
+
+    tls_mode: TlsMode = "prefer"
+    tls_ca: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+
+    def __str__(self) -> str:
+        if self.dialect == "sqlite":
+            return f"sqlite:///{self.database}"
+        password = ":***" if self.password else ""
+        user = f"{self.user}{password}@" if self.user else ""
+        return f"{self.dialect}://{user}{','.join(map(str, self.hosts))}/{self.database}"
+
+
+def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarget:
+    """Return what ``text`` asks for, defaults filled in.
+
+    Nothing of the URL but the names of its parameters is ever repeated in a message, because a password whose special
+    characters are not percent-encoded may end up in any other part of it.
+
+    Args:
+        text: the URL.
+        require_tls: verify the server of every host that is not on this machine, unless the URL says otherwise in
+            words (``sslmode=disable``, ``ssl=off``).
+
+    Raises:
+        DatabaseUrlError: it is wrong; the message completes "expected …" and shows no secret.
+    """
+    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in text):
+        raise DatabaseUrlError("a URL without line breaks or control characters")
+    scheme, separator, rest = text.strip().partition("://")
+    dialect = SCHEMES.get(scheme.lower())
+    if not separator or dialect is None:
+        raise DatabaseUrlError("a URL such as " + " or ".join(EXAMPLES.values()))
+    location, _, query = rest.partition("?")
+    if dialect == "sqlite":
+        target = DatabaseTarget(dialect=dialect, database=_parse_path(location))
+        return dataclasses.replace(target, **_Parameters(dialect, query).numbers())
+    authority, slash, database = location.partition("/")
+    if "@" in database or "@" in query:
+        raise DatabaseUrlError("special characters percent-encoded in user and password: @ as %40, / as %2F, ? as %3F")
+    if not slash or not database or "/" in database:
+        raise DatabaseUrlError(f"one database's name after the host, as in {EXAMPLES[dialect]}")
+    credentials, _, hosts = authority.rpartition("@")
+    user, _, password = credentials.partition(":")
+    target = DatabaseTarget(
+        dialect=dialect,
+        database=_decode(database),
+        hosts=_parse_hosts(hosts, dialect),
+        user=_decode(user),
+        password=_decode(password),
+    )
+    parameters = _Parameters(dialect, query)
+    is_remote = any(not host.is_local for host in target.hosts)
+    target = dataclasses.replace(target, **parameters.numbers())
+    return parameters.add_tls(target, must_verify=require_tls and is_remote)
+
+
+def _parse_path(location: str) -> str:
+    if location.startswith("/:memory:") or location in {"", "/"}:
+        raise DatabaseUrlError("a file, as in sqlite:///var/app.db; a database in memory is one connection's alone")
+    if not location.startswith("/"):
+        raise DatabaseUrlError("three slashes before a relative path (sqlite:///var/app.db), four before an absolute")
+    return location[1:]
+
+
+def _decode(part: str) -> str:
+    """Return ``part`` with its percent-encoding undone."""
     try:
-        return sa.make_url(text)
-    except sa.exc.ArgumentError as error:
-        raise DatabaseUrlError("a URL such as sqlite:///var/app.db") from error
+        decoded = unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise DatabaseUrlError("percent-encoded characters in UTF-8") from None
+    if "\0" in decoded:
+        raise DatabaseUrlError("no NUL character")
+    return decoded
+
+
+def _parse_hosts(text: str, dialect: Dialect) -> tuple[Host, ...]:
+    fault = DatabaseUrlError(
+        f"one or more hosts separated by commas, each as host, host:port or [IPv6]:port, as in"
+        f" {EXAMPLES[dialect]}; special characters in user and password percent-encoded"
+    )
+    hosts = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]@]+))(?::([0-9]{1,5}))?", part)
+        if match is None:
+            raise fault
+        port = int(match[3]) if match[3] else DEFAULT_PORTS[dialect]
+        if not 1 <= port <= 65535:
+            raise DatabaseUrlError("ports from 1 to 65535")
+        name = match[1] or _decode(match[2])
+        if not name.startswith("/") and not re.fullmatch(r"[A-Za-z0-9._:-]+", name):
+            raise fault
+        hosts.append(Host(name, port))
+    return tuple(hosts)
+
+
+# --- parameters ---
+
+
+def _seconds(*, at_least: float, at_most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", text) or not at_least <= float(text) <= at_most:
+            raise DatabaseUrlError(f"seconds from {at_least:g} to {at_most:g}")
+        return float(text)
+
+    return parse
+
+
+def _whole(*, at_least: int, at_most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text) or not at_least <= int(text) <= at_most:
+            raise DatabaseUrlError(f"a whole number from {at_least} to {at_most}")
+        return int(text)
+
+    return parse
+
+
+_POOL: Final = {
+    "pool_size": _whole(at_least=1, at_most=1000),
+    "max_overflow": _whole(at_least=0, at_most=1000),
+    "pool_timeout": _seconds(at_least=0.1, at_most=60),
+    "pool_recycle": _whole(at_least=1, at_most=86400),
+}
+_NETWORK: Final = {
+    "connect_timeout": _seconds(at_least=0.1, at_most=60),
+    "statement_timeout": _seconds(at_least=0.1, at_most=3600),
+}
+_NUMBERS: Final[Mapping[Dialect, Mapping[str, Callable[[str], float]]]] = {
+    "sqlite": {**_POOL, "busy_timeout": _seconds(at_least=0.1, at_most=60)},
+    "postgresql": {**_POOL, **_NETWORK},
+    "mysql": {**_POOL, **_NETWORK},
+}
+# parameter -> the field of DatabaseTarget that holds the file's path
+_FILES: Final[Mapping[Dialect, Mapping[str, str]]] = {
+    "sqlite": {},
+    "postgresql": {"sslrootcert": "tls_ca", "sslcert": "tls_certificate", "sslkey": "tls_key"},
+    "mysql": {"ssl_ca": "tls_ca", "ssl_cert": "tls_certificate", "ssl_key": "tls_key"},
+}
+_WORDS: Final[Mapping[Dialect, Mapping[str, tuple[str, ...]]]] = {
+    "sqlite": {},
+    "postgresql": {"sslmode": ("disable", "prefer", "require", "verify-ca", "verify-full")},
+    "mysql": {
+        "ssl": ("off", "unverified", "on"),
+        "ssl_verify_identity": ("true", "false"),
+        "charset": ("utf8mb4",),
+    },
+}
+
+
+class _Parameters:
+    """The parameters after the question mark, each known, given once and of the right kind."""
+
+    def __init__(self, dialect: Dialect, query: str) -> None:
+        self._dialect = dialect
+        self._values: dict[str, str] = {}
+        allowed = [*_NUMBERS[dialect], *_FILES[dialect], *_WORDS[dialect]]
+        for pair in filter(None, query.split("&")):
+            name, _, value = pair.partition("=")
+            if name not in allowed:
+                raise DatabaseUrlError(_describe_unknown(name, allowed))
+            if name in self._values:
+                raise DatabaseUrlError(f"the parameter {name} once")
+            self._values[name] = _decode(value)
+        for name, words in _WORDS[dialect].items():
+            if self._values.get(name, words[0]) not in words:
+                raise DatabaseUrlError(f"the parameter {name} as {' or '.join(words)}")
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers that were given."""
+        numbers: dict[str, Any] = {}
+        for name, parse in _NUMBERS[self._dialect].items():
+            if name in self._values:
+                try:
+                    numbers[name] = parse(self._values[name])
+                except DatabaseUrlError as error:
+                    raise DatabaseUrlError(f"the parameter {name} as {error}") from None
+        return numbers
+
+    def add_tls(self, target: DatabaseTarget, *, must_verify: bool) -> DatabaseTarget:
+        """Return ``target`` with what the URL says about encryption, or the safe default."""
+        files: dict[str, Any] = {
+            field: self._file(name) for name, field in _FILES[self._dialect].items() if name in self._values
+        }
+        if ("tls_certificate" in files) != ("tls_key" in files):
+            raise DatabaseUrlError(f"both or neither of {' and '.join(list(_FILES[self._dialect])[1:])}")
+        mode = self._find_mode(has_files=bool(files), default="verify-full" if must_verify else "prefer")
+        off = "sslmode=disable" if self._dialect == "postgresql" else "ssl=off"
+        if mode == "disable" and files:
+            raise DatabaseUrlError(f"either {off} or certificates, not both")
+        if mode == "verify-ca" and "tls_ca" not in files:
+            raise DatabaseUrlError(f"{next(iter(_FILES[self._dialect]))}, without which no host name means no check")
+        if mode == "prefer" and must_verify:
+            raise DatabaseUrlError(f"encryption to a host that is not local; {off} says in words that there is none")
+        return dataclasses.replace(target, tls_mode=mode, **files)
+
+    def _find_mode(self, *, has_files: bool, default: TlsMode) -> TlsMode:
+        if has_files:
+            default = "verify-full"
+        if self._dialect == "postgresql":
+            mode: TlsMode = self._values.get("sslmode", default)  # type: ignore[assignment] # one of _WORDS
+            return mode
+        identity, word = self._values.get("ssl_verify_identity"), self._values.get("ssl")
+        if identity is not None and word in {"off", "unverified"}:
+            raise DatabaseUrlError(f"either ssl={word} or ssl_verify_identity, not both")
+        if word == "unverified" and "ssl_ca" in self._values:
+            raise DatabaseUrlError("either ssl=unverified or ssl_ca, not both")
+        if identity is not None:
+            return "verify-full" if identity == "true" else "verify-ca"
+        modes: dict[str | None, TlsMode] = {"off": "disable", "unverified": "require", "on": "verify-full"}
+        return modes.get(word, default)
+
+    def _file(self, name: str) -> str:
+        path = self._values[name]
+        if not Path(path).is_file():
+            raise DatabaseUrlError(f"an existing file as {name}")
+        return path
+
+
+def _describe_unknown(name: str, allowed: list[str]) -> str:
+    shown = f"not {name!r}" if re.fullmatch(r"[A-Za-z_-]{1,40}", name) else "not what was given"
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), allowed, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"only known parameters, {shown}{hint}; allowed are {', '.join(allowed)}"

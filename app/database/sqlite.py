@@ -1,0 +1,65 @@
+"""SQLite: a file, many readers, one writer at a time that queues instead of failing."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from .url import DatabaseTarget
+
+IS_WRITE: Final = "is_write"
+_RETRY_SECONDS: Final = 0.01
+
+
+def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # noqa: ANN401 - create_engine's own
+    """Return an engine on the file, made with its folder where it does not exist yet.
+
+    A transaction begun on a connection with the execution option ``is_write`` takes the write lock at once (BEGIN
+    IMMEDIATE) and waits in line for it. Any other transaction only reads: it sees one snapshot, waits for nobody, and a
+    write in it is refused. A deferred transaction that turned to writing half-way could not wait: SQLite answers
+    "database is locked" at once, whatever the busy timeout, whenever somebody else wrote since its first read.
+    """
+    Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), **options)
+    timeout_ms = round(target.busy_timeout * 1000)
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the module begins no transactions of its own
+        connection.execute(f"PRAGMA busy_timeout={timeout_ms}")
+        _use_write_ahead_log(connection, within_seconds=target.busy_timeout)
+        # FULL: a commit that was answered survives a power cut too, at the price of one fsync.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        is_write = bool(connection.get_execution_options().get(IS_WRITE))
+        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if is_write else 'ON'}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection, *, within_seconds: float) -> None:
+    """Let readers and the writer not wait for each other.
+
+    The switch itself ignores the busy timeout, so that several processes starting at once need a loop.
+    """
+    give_up_at = time.monotonic() + within_seconds
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                return
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from app.database import make_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROCESSES = 2
+WRITERS = 4
+TRANSACTIONS = 150
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/new/folder/app.db"
+
+
+def create_counters(url: str) -> None:
+    engine = make_engine(url)
+    with engine.connect().execution_options(is_write=True) as connection:
+        connection.execute(sa.text("CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"))
+        connection.execute(sa.text("INSERT INTO counters VALUES ('shared', 0)"))
+        connection.commit()
+    engine.dispose()
+
+
+def write_many(url: str, failures: multiprocessing.Queue[str], transactions: int) -> None:
+    """Each transaction reads, then writes what it read plus one: the case that deferred transactions lose."""
+    engine = make_engine(url)
+
+    def write() -> None:
+        for _ in range(transactions):
+            try:
+                with engine.connect().execution_options(is_write=True) as connection:
+                    value = connection.execute(sa.text("SELECT value FROM counters")).scalar_one()
+                    connection.execute(sa.text("UPDATE counters SET value = :value"), {"value": value + 1})
+                    connection.commit()
+            except sa.exc.SQLAlchemyError as error:
+                failures.put(str(error))
+
+    threads = [threading.Thread(target=write) for _ in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    engine.dispose()
+
+
+def run_writers(url: str, transactions: int = TRANSACTIONS) -> list[str]:
+    context = multiprocessing.get_context("spawn")
+    failures: multiprocessing.Queue[str] = context.Queue()
+    processes = [context.Process(target=write_many, args=(url, failures, transactions)) for _ in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    found = []
+    while not failures.empty():
+        found.append(failures.get())
+    return found
+
+
+def test_two_processes_with_four_writers_each_never_see_a_locked_database_nor_lose_an_update(url: str) -> None:
+    create_counters(url)
+    assert run_writers(url) == []
+    with make_engine(url).connect() as connection:
+        value = connection.execute(sa.text("SELECT value FROM counters")).scalar_one()
+    assert value == PROCESSES * WRITERS * TRANSACTIONS
+
+
+def test_the_file_is_in_wal_mode_with_foreign_keys_on_and_durable_commits(url: str) -> None:
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+        }
+    engine.dispose()
+    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2, "busy_timeout": 4000}
+
+
+def test_a_reader_keeps_its_snapshot_and_waits_for_no_writer(url: str) -> None:
+    create_counters(url)
+    engine = make_engine(url + "?busy_timeout=0.1")
+    count = sa.text("SELECT value FROM counters")
+    with engine.connect() as reader, engine.connect().execution_options(is_write=True) as writer:
+        assert reader.execute(count).scalar_one() == 0
+        writer.execute(sa.text("UPDATE counters SET value = 1"))
+        assert reader.execute(count).scalar_one() == 0
+        writer.commit()
+        assert reader.execute(count).scalar_one() == 0
+        reader.rollback()
+        assert reader.execute(count).scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_write_outside_a_write_transaction_is_refused_at_once(url: str) -> None:
+    create_counters(url)
+    engine = make_engine(url)
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError, match="readonly"):
+        connection.execute(sa.text("UPDATE counters SET value = 1"))
+    with engine.connect().execution_options(is_write=True) as connection:
+        connection.execute(sa.text("UPDATE counters SET value = 1"))
+        connection.commit()
+    engine.dispose()
