@@ -15,11 +15,10 @@ from uuid_utils.compat import uuid7
 
 from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
-from .permissions import ADMIN_ROLE, BUILT_IN_ROLES, PERMISSIONS
+from .permissions import ADMIN_ROLE, BUILT_IN_ROLES, PERMISSIONS, ROLE_NAME_MAX_LENGTH
 from .utils import now
 
 NAME_MAX_LENGTH = 200
-ROLE_NAME_MAX_LENGTH = 64
 DESCRIPTION_MAX_LENGTH = 500
 USER_AGENT_MAX_LENGTH = 256
 

@@ -6,6 +6,7 @@ built-in role ``admin`` holds it at once.
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,16 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+# What a role may be called.
+ROLE_NAME_PATTERN: Final = "^[a-z][a-z0-9_-]*$"
+ROLE_NAME_MAX_LENGTH: Final = 64
+
 ADMIN_ROLE: Final = "admin"
 USER_ROLE: Final = "user"
 BUILT_IN_ROLES: Final = frozenset({ADMIN_ROLE, USER_ROLE})
+
+
+def is_role_name(text: str) -> bool:
+    """Say whether a role could be called ``text``."""
+    # Python's $ also matches before a final line feed.
+    return len(text) <= ROLE_NAME_MAX_LENGTH and re.fullmatch(ROLE_NAME_PATTERN.strip("^$"), text) is not None

@@ -11,8 +11,8 @@ from flask_login import current_user
 from marshmallow import ValidationError, fields, validate
 
 from .emails import EMAIL_MAX_LENGTH, canonicalize_email
-from .models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH, ROLE_NAME_MAX_LENGTH
-from .permissions import PERMISSIONS
+from .models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
+from .permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from .security import PASSWORD_MAX_LENGTH
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
@@ -24,7 +24,6 @@ CURSOR_MAX_LENGTH: Final = 2000
 # have no place on one line of text, and are how one name is made to look like another.
 LINE_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
 NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
-ROLE_NAME_PATTERN: Final = "^[a-z][a-z0-9_-]*$"
 
 
 class Text(fields.String):

@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.extensions import talisman
 from app.security import Actor, Client
-from app.utils import BadRequest, add_log_context, log_context
+from app.utils import BadRequest, add_log_context, escape_controls, log_context
 
 if TYPE_CHECKING:
     from flask import Flask, Response
@@ -108,7 +108,9 @@ def install(app: Flask, settings: Settings) -> None:
 
 def get_client() -> Client:
     """Return where the current request came from."""
-    return Client(ip=(request.remote_addr or "")[:45], user_agent=request.headers.get("User-Agent", ""))
+    return Client(
+        ip=(request.remote_addr or "")[:45], user_agent=escape_controls(request.headers.get("User-Agent", ""))
+    )
 
 
 def get_actor() -> Actor:

@@ -85,7 +85,8 @@ def enforce_guard() -> None:
         PermissionMissing: the caller lacks a permission, or the route has no guard.
         ReauthenticationRequired: the route wants the password given anew.
     """
-    if request.endpoint is None:
+    # Flask answers OPTIONS by itself, and a browser's preflight carries no cookie.
+    if request.endpoint is None or request.method == "OPTIONS":
         return
     guard = find_guard(current_app.view_functions[request.endpoint])
     if guard is None:

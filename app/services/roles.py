@@ -10,7 +10,7 @@ from sqlalchemy.orm import selectinload
 
 from app.extensions import db, transaction
 from app.models import Role, RolePermission
-from app.permissions import ADMIN_ROLE, PERMISSIONS
+from app.permissions import ADMIN_ROLE, PERMISSIONS, is_role_name
 from app.utils import Conflict, Forbidden, InvalidInput, NotFound
 
 from . import audit
@@ -43,6 +43,14 @@ class BuiltInRole(Conflict):
     code = "built_in_role"
     title = "Built-in role"
     detail = "The built-in roles cannot be deleted, and admin always holds every permission."
+
+
+class InvalidRoleName(InvalidInput):
+    """A role cannot be called so."""
+
+    code = "invalid_role_name"
+    title = "Invalid role name"
+    detail = "A role's name begins with a small letter and holds small letters, digits, - and _, 64 at most."
 
 
 class UnknownPermission(InvalidInput):
@@ -83,10 +91,13 @@ def create_role(*, name: str, description: str, permissions: Iterable[str], acto
     """Make a role.
 
     Raises:
+        InvalidRoleName: a role cannot be called so.
         RoleExists: there is one of that name.
         UnknownPermission: a permission is not declared.
         UngrantablePermission: the actor does not hold one of them.
     """
+    if not is_role_name(name):
+        raise InvalidRoleName(errors={"name": [InvalidRoleName.detail]})
     wanted = _check_permissions(permissions)
     _refuse_ungrantable(wanted, actor)
     try:
@@ -164,7 +175,8 @@ def _get(name: str, *, is_locked: bool) -> Role:
     query = sa.select(Role).where(Role.name == name).options(selectinload(Role.permission_rows))
     if is_locked:
         query = query.with_for_update(of=Role).execution_options(populate_existing=True)
-    role = db.session.scalars(query).one_or_none()
+    # A name that no role can have may hold what a driver refuses, such as NUL.
+    role = db.session.scalars(query).one_or_none() if is_role_name(name) else None
     if role is None:
         raise RoleNotFound
     return role
