@@ -4,6 +4,7 @@ from .guards import Guard, enforce_guard, find_guard, public, requires
 from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
 from .principal import Actor, Client, Principal
 from .sessions import end_browser_session, make_csrf_token, protect_from_csrf, start_browser_session
+from .stored_hashes import UnsupportedHash, parse_stored_hash
 
 __all__ = [
     "PASSWORD_MAX_LENGTH",
@@ -13,6 +14,7 @@ __all__ = [
     "PasswordHasher",
     "PasswordPolicy",
     "Principal",
+    "UnsupportedHash",
     "WeakPassword",
     "end_browser_session",
     "enforce_guard",
@@ -20,6 +22,7 @@ __all__ = [
     "get_hasher",
     "get_policy",
     "make_csrf_token",
+    "parse_stored_hash",
     "protect_from_csrf",
     "public",
     "requires",

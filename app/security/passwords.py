@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import unicodedata
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import argon2
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError
 from flask import current_app
 from zxcvbn import zxcvbn
 
 from app.utils import InvalidInput, Unavailable
+
+from .stored_hashes import UnsupportedHash, parse_stored_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +37,7 @@ _ESTIMATED_LENGTH: Final = 32
 # make a second of work. No common password holds more than a few different ones.
 _SYMBOLS: Final = frozenset("0123456789@([{<|!$%+")
 _MAX_SYMBOLS: Final = 6
+_INVENTED_BYTES: Final = 15
 # The estimator keeps the words about the person in a module's global.
 _estimator_lock = threading.Lock()
 
@@ -92,9 +96,13 @@ class PasswordPolicy:
         if guesses < MIN_GUESSES:
             raise WeakPassword(errors={field: ["This password is too easy to guess. Four or more random words work."]})
 
+    def invent(self) -> str:
+        """Return a password that nobody can guess and that this policy accepts."""
+        return secrets.token_urlsafe(max(_INVENTED_BYTES, self.min_length))
+
 
 class PasswordHasher:
-    """Hash and verify passwords with Argon2id, only so many at once.
+    """Hash passwords with Argon2id, and verify them against that and what other systems made, only so many at once.
 
     Hashing is the cheapest way to overload a server: beyond ``concurrency`` at once callers queue for
     ``QUEUE_SECONDS``, then are refused, and every other route stays fast.
@@ -104,7 +112,7 @@ class PasswordHasher:
         self._hasher = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._slots = threading.BoundedSemaphore(concurrency)
         # An unknown address has to cost what a known one costs.
-        self._dummy_hash = self._hasher.hash("a password that nobody has")
+        self._dummy_check = parse_stored_hash(self._hasher.hash("a password that nobody has"))
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -130,22 +138,31 @@ class PasswordHasher:
         Raises:
             HashingBusy: too many are at it.
         """
+        try:
+            check = parse_stored_hash(password_hash) if password_hash else None
+        except UnsupportedHash:
+            check = None
+        # Other systems hashed what was typed, not its NFC form.
+        forms = dict.fromkeys([normalize_password(password), password])
         with self._slot():
-            try:
-                self._hasher.verify(password_hash or self._dummy_hash, normalize_password(password))
-            except (VerificationError, InvalidHashError):
-                return False
-        return password_hash is not None
+            is_right = any((check or self._dummy_check)(form.encode()) for form in forms)
+        return is_right and check is not None
 
     def renew(self, password_hash: str | None, password: str) -> str | None:
-        """Return a new hash of ``password`` if the old one was made with other parameters than today's.
+        """Return a new hash of ``password`` if the old one was made elsewhere or with other parameters than today's.
 
         Raises:
             HashingBusy: too many are at it.
         """
-        if password_hash is None or not self._hasher.check_needs_rehash(password_hash):
+        if password_hash is None or self._is_current(password_hash):
             return None
         return self.hash(password)
+
+    def _is_current(self, password_hash: str) -> bool:
+        try:
+            return not self._hasher.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return False  # Another system made it.
 
 
 def get_hasher() -> PasswordHasher:
