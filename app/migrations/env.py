@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from app.database.locks import hold_lock
 from app.extensions import db
 from app.models import Base
 
@@ -20,7 +21,11 @@ def run_migrations() -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
-    with db.engine.connect().execution_options(is_write=True) as connection:
+    # Two servers that start at once must not both create the tables.
+    with (
+        hold_lock(db.engine, "migrations"),
+        db.engine.connect().execution_options(is_write=True) as connection,
+    ):
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,

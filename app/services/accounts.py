@@ -225,6 +225,18 @@ def get_user(user_id: uuid.UUID | None, *, is_locked: bool = False) -> User:
     return user
 
 
+def get_user_by_email(email: str) -> User:
+    """Return the user with this address, with roles and permissions.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    user_id = db.session.scalar(sa.select(User.id).where(User.email == email))
+    if user_id is None:
+        raise UserNotFound("There is no user with this address.")
+    return get_user(user_id)
+
+
 def add_user(*, email: str, name: str, password_hash: str | None) -> User:
     """Add a user with the role that everybody gets to the current transaction."""
     roles = db.session.scalars(

@@ -26,6 +26,12 @@ def lock_admins() -> None:
     db.session.execute(sa.select(Role.id).where(Role.name == ADMIN_ROLE).with_for_update())
 
 
+def has_active_admin() -> bool:
+    """Say whether there is anybody who can administer."""
+    admins = sa.select(User.id).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active).limit(1)
+    return db.session.scalar(admins) is not None
+
+
 def refuse_last_admin(user: User) -> None:
     """Refuse to go on if ``user`` is the only active administrator.
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
+from typing import Final
 
 import sqlalchemy as sa
 
-from app.extensions import db, get_settings
+from app.extensions import db, get_settings, transaction
 from app.models import User
 from app.permissions import ADMIN_ROLE
-from app.security import Actor
+from app.security import Actor, get_policy
 
-from .accounts import EmailTaken
-from .users import assign_role, create_user
+from . import audit
+from .accounts import add_user, hash_new_password
+from .admins import lock_admins
+from .roles import get_role
+
+NAME: Final = "Administrator"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,13 +37,21 @@ def make_first_admin() -> FirstAdmin | None:
         WeakPassword: ``ADMIN_PASSWORD`` is.
     """
     settings = get_settings()
-    if not settings.admin_email or db.session.scalar(sa.select(User.id).limit(1)) is not None:
+    if not settings.admin_email or _has_user():
         return None
-    invented = None if settings.admin_password else secrets.token_urlsafe(15)
-    password = settings.admin_password or invented
-    try:
-        user = create_user(email=settings.admin_email, name="Administrator", password=password, actor=Actor.system())
-    except EmailTaken:
-        return None  # Another process was first.
-    assign_role(user.id, ADMIN_ROLE, actor=Actor.system())
+    invented = None if settings.admin_password else get_policy().invent()
+    password = settings.admin_password or invented or ""
+    password_hash = hash_new_password(password, about=(settings.admin_email, NAME), field="ADMIN_PASSWORD")
+    with transaction():
+        lock_admins()
+        if _has_user():
+            return None  # Another process was first.
+        user = add_user(email=settings.admin_email, name=NAME, password_hash=password_hash)
+        user.roles.append(get_role(ADMIN_ROLE))
+        audit.record("user.created", actor=Actor.system(), target=user.id)
+        audit.record("role.assigned", actor=Actor.system(), target=user.id, role=ADMIN_ROLE)
     return FirstAdmin(user.email, invented)
+
+
+def _has_user() -> bool:
+    return db.session.scalar(sa.select(User.id).limit(1)) is not None

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.extensions import limiter, transaction
+from app.extensions import db, limiter, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
+from app.security import get_policy
 from app.utils import Forbidden
 
 from . import audit
@@ -22,7 +23,7 @@ from .sessions import delete_sessions
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from app.security import Actor
 
@@ -72,18 +73,34 @@ def list_users(
     return paginate(query, SORTS[sort], limit=limit, cursor=cursor)
 
 
-def create_user(*, email: str, name: str, password: str | None, actor: Actor) -> User:
+def count_users() -> int:
+    """Return how many users there are."""
+    return db.session.scalar(sa.select(sa.func.count()).select_from(User)) or 0
+
+
+def create_user(*, email: str, name: str, password: str | None, roles: Iterable[str] = (), actor: Actor) -> User:
     """Make an account for somebody else; without a password nobody can sign in to it yet.
+
+    Args:
+        email: the address, in its canonical form.
+        name: what the person is called.
+        password: the first password, or None.
+        roles: names of roles beyond the one that everybody gets.
+        actor: who asks.
 
     Raises:
         WeakPassword: with the reason.
         EmailTaken: somebody has the address.
+        RoleNotFound: there is no such role.
+        UngrantablePermission: a role holds what the actor does not.
     """
     password_hash = hash_new_password(password, about=(email, name), field="password") if password else None
     try:
         with transaction():
             user = add_user(email=email, name=name, password_hash=password_hash)
             audit.record("user.created", actor=actor, target=user.id)
+            for role in roles:
+                _add_role(user, role, actor)
     except IntegrityError as error:
         raise EmailTaken from error
     return user
@@ -168,12 +185,7 @@ def assign_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     """
     with transaction():
         user = get_user(user_id, is_locked=True)
-        role = get_role(name)
-        if not role.permissions <= actor.permissions:
-            raise UngrantablePermission(role.permissions - actor.permissions)
-        if role not in user.roles:
-            user.roles.append(role)
-            audit.record("role.assigned", actor=actor, target=user.id, role=name)
+        _add_role(user, name, actor)
     return user
 
 
@@ -196,6 +208,35 @@ def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
             user.roles.remove(role)
             audit.record("role.revoked", actor=actor, target=user.id, role=name)
     return user
+
+
+def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) -> str:
+    """Replace a user's password and return it; without one given it is made up. Every session of the user ends.
+
+    Raises:
+        UserNotFound: there is none.
+        TargetOutranksActor: the user may do what the actor may not.
+        WeakPassword: with the reason.
+    """
+    user = get_user(user_id)
+    new = get_policy().invent() if password is None else password
+    password_hash = hash_new_password(new, about=(user.email, user.name), field="password")
+    with transaction():
+        user = _get_target(user_id, actor)
+        user.password_hash = password_hash
+        delete_sessions(user.id)
+        audit.record("password.reset", actor=actor, target=user.id)
+    return new
+
+
+def _add_role(user: User, name: str, actor: Actor) -> None:
+    """Give a role to a user in the current transaction."""
+    role = get_role(name)
+    if not role.permissions <= actor.permissions:
+        raise UngrantablePermission(role.permissions - actor.permissions)
+    if role not in user.roles:
+        user.roles.append(role)
+        audit.record("role.assigned", actor=actor, target=user.id, role=name)
 
 
 def _get_target(user_id: uuid.UUID, actor: Actor) -> User:
