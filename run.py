@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from app import create_app as build_app
+from app.cli import is_command_looked_up, make_unconfigured_app
 from app.config import SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ def create_app() -> Flask:
     try:
         return build_app(load_settings())
     except SettingsError as error:
+        if is_command_looked_up():
+            return make_unconfigured_app(error)
         sys.exit(str(error))
 
 

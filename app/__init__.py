@@ -8,6 +8,7 @@ from flask import Flask
 from flask_cors import CORS
 
 from . import models  # noqa: F401 - SQLAlchemy knows every model before the first query
+from .cli import COMMANDS
 from .config import ROOT
 from .database import make_engine
 from .extensions import csrf, db, limiter, login_manager, migrate
@@ -80,6 +81,8 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in BLUEPRINTS:
         app.extensions["api"].register_blueprint(blueprint)
     public(app.view_functions["static"])
+    for command in COMMANDS:
+        app.cli.add_command(command)
     unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
     if unguarded:
         raise LookupError(f"these routes have no guard, put @requires(...) or @public on them: {', '.join(unguarded)}")

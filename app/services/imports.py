@@ -109,8 +109,11 @@ def import_users(rows: Sequence[ImportedUser], *, actor: Actor, on_progress: Cal
                 _add(writing, chunk, roles=roles, actor=actor, instant=instant)
                 on_progress(len(chunk))
     except IntegrityError as error:
+        faults = find_faults(rows, actor=actor)
+        if not faults:
+            raise
         # Somebody registered with one of the addresses meanwhile.
-        raise ImportRefused(find_faults(rows, actor=actor)) from error
+        raise ImportRefused(faults) from error
 
 
 def _add(

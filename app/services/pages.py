@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import sqlalchemy as sa
 
+from app.database.types import UtcDateTime
 from app.extensions import db
 from app.utils import InvalidInput
 
@@ -83,7 +84,7 @@ def _decode_cursor(cursor: str, sort: Sort) -> tuple[Any, uuid.UUID]:
         if name != sort.name or not isinstance(text, str):
             raise InvalidCursor
         text.encode()  # a lone surrogate would only fail in the driver
-        is_time = issubclass(sort.column.type.python_type, datetime.datetime)
+        is_time = isinstance(sort.column.type, UtcDateTime)
         value = datetime.datetime.fromisoformat(text) if is_time else text
         if isinstance(value, datetime.datetime) and value.tzinfo is None:
             raise InvalidCursor

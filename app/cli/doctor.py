@@ -1,0 +1,241 @@
+"""``doctor``: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
+
+from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import ROOT, VAR
+from app.extensions import db, get_settings, limiter
+from app.services import admins
+from app.services.health import is_database_ready
+
+from .migrations import find_revisions
+from .terminal import Report, operator_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.config import Settings
+
+# Where an application that could not be configured keeps the reasons.
+FAULTS: Final = "settings_faults"
+
+OK: Final = "ok"
+WARNING: Final = "warning"
+FAULT: Final = "fault"
+
+_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: ``status`` is ok, warning or fault; ``remedy`` is what to do."""
+
+    check: str
+    status: str
+    message: str
+    remedy: str = ""
+
+
+@operator_command("doctor")
+def doctor_command() -> Report:
+    """Check the settings, the database and the first administrator; exit 1 with what to do about each fault."""
+    faults: list[str] | None = current_app.extensions.get(FAULTS)
+    if faults is None:
+        settings = get_settings()
+        findings = [
+            Finding("settings", OK, "All settings can be read."),
+            *check_files(),
+            *check_settings(settings),
+            *_check_database(settings),
+            *_check_store(settings),
+        ]
+    else:
+        findings = [
+            *(Finding("settings", FAULT, fault, "Correct it in the environment or in .env.") for fault in faults),
+            *check_files(),
+            Finding("database", WARNING, "Not looked at while settings are wrong.", "Run this again afterwards."),
+        ]
+    is_ill = any(finding.status == FAULT for finding in findings)
+    lines = [line for finding in findings for line in _write(finding)]
+    lines.append("Something is wrong." if is_ill else "All is well.")
+    data = {"healthy": not is_ill, "findings": [dataclasses.asdict(finding) for finding in findings]}
+    return Report(data, lines, exit_code=1 if is_ill else 0)
+
+
+def check_files(*, root: Path = ROOT, var: Path = VAR) -> Iterator[Finding]:
+    """Look at the files that hold secrets, and at a ``.env`` that is not ours."""
+    key = var / "secret_key"
+    if key.exists():
+        is_open = bool(stat.S_IMODE(key.stat().st_mode) & 0o077)
+        if is_open:
+            yield Finding("secret key file", FAULT, f"{key} can be read by other users.", f"chmod 600 '{key}'")
+        else:
+            yield Finding("secret key file", OK, "Only its owner can read it.")
+    dotenv = root / ".env"
+    if dotenv.exists() and stat.S_IMODE(dotenv.stat().st_mode) & 0o077:
+        yield Finding(".env", WARNING, f"{dotenv} can be read by other users.", f"chmod 600 '{dotenv}'")
+    foreign = Path.cwd() / ".env"
+    # Flask's own command line puts the .env of the working directory into the environment, which wins.
+    if (
+        foreign.exists()
+        and not (dotenv.exists() and foreign.samefile(dotenv))
+        and "FLASK_SKIP_DOTENV" not in os.environ
+    ):
+        yield Finding(
+            ".env",
+            WARNING,
+            f"{foreign} belongs to something else, but Flask reads it here.",
+            "Run commands from the project's folder, or set FLASK_SKIP_DOTENV=1.",
+        )
+
+
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """Look for settings that are right one by one and go wrong together."""
+    public = urlsplit(settings.public_url)
+    host = public.hostname or ""
+    is_https = public.scheme == "https"
+    if settings.session_cookie_secure and not is_https:
+        yield Finding(
+            "PUBLIC_URL",
+            FAULT,
+            f"{settings.public_url} is http, but the session's cookie is sent over https only: nobody can sign in.",
+            "Set PUBLIC_URL to the https:// address that people use.",
+        )
+    elif not is_https and host not in _LOCAL_NAMES:
+        yield Finding(
+            "PUBLIC_URL",
+            FAULT,
+            f"{settings.public_url} is http: passwords and cookies travel in the clear.",
+            "Put TLS in front, then set PUBLIC_URL to the https:// address and SESSION_COOKIE_SECURE=true.",
+        )
+    elif is_https and not settings.session_cookie_secure:
+        yield Finding(
+            "SESSION_COOKIE_SECURE",
+            FAULT,
+            "PUBLIC_URL is https, but the session's cookie is also sent over http.",
+            "Set SESSION_COOKIE_SECURE=true, or APP_ENV=production.",
+        )
+    else:
+        yield Finding("PUBLIC_URL", OK, settings.public_url)
+
+    allowed = {name.strip("[]") for name in settings.allowed_hosts}
+    if not {host, public.netloc} & allowed:
+        yield Finding(
+            "ALLOWED_HOSTS",
+            FAULT,
+            f"The host of PUBLIC_URL, {host}, is not among them: its requests are refused.",
+            f"Add {host} to ALLOWED_HOSTS.",
+        )
+    else:
+        yield Finding("ALLOWED_HOSTS", OK, ", ".join(settings.allowed_hosts))
+
+    if settings.ratelimit_storage_uri.startswith("memory:") and settings.workers > 1:
+        yield Finding(
+            "RATELIMIT_STORAGE_URI",
+            FAULT,
+            f"memory:// counts in each of the {settings.workers} workers by itself: limits are {settings.workers} times"
+            " what they say.",
+            "Set RATELIMIT_STORAGE_URI to a Redis server, or WORKERS=1.",
+        )
+    if not settings.ratelimit_enabled:
+        yield Finding(
+            "RATELIMIT_ENABLED", WARNING, "Passwords can be guessed without limit.", "Set RATELIMIT_ENABLED=true."
+        )
+    if is_https and settings.trusted_proxies == 0:
+        yield Finding(
+            "TRUSTED_PROXIES",
+            WARNING,
+            "PUBLIC_URL is https, so a proxy is in front, but none is trusted: everybody seems to have its address.",
+            "Set TRUSTED_PROXIES to the number of proxies in front.",
+        )
+    yield from _check_transport(settings.database_url)
+
+
+def _check_transport(database_url: str) -> Iterator[Finding]:
+    """Look at whether the way to the database is encrypted and the server verified."""
+    scheme, _, rest = database_url.partition("://")
+    if scheme.startswith("sqlite"):
+        return
+    authority, _, query = rest.rpartition("@")[2].partition("?")
+    hosts = [name.rpartition(":")[0] or name for name in authority.partition("/")[0].split(",")]
+    if all(name.strip("[]") in _LOCAL_NAMES | {""} for name in hosts):
+        return
+    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
+    if scheme.startswith("postgresql"):
+        is_verified, wanted = parameters.get("sslmode") in _VERIFYING, "sslmode=verify-full&sslrootcert=…"
+    else:
+        is_verified, wanted = "ssl_ca" in parameters, "ssl_ca=…&ssl_verify_identity=true"
+    if not is_verified:
+        yield Finding(
+            "database TLS", WARNING, "The database's server is not verified.", f"Add {wanted} to DATABASE_URL."
+        )
+
+
+def _check_database(settings: Settings) -> Iterator[Finding]:
+    setup = "flask --app run setup"
+    url = db.engine.url
+    # Connecting would make the file.
+    is_missing = db.engine.dialect.name == "sqlite" and url.database and not Path(url.database).exists()
+    if is_missing:
+        yield Finding("database", FAULT, "There is no database yet.", setup)
+        return
+    if not is_database_ready():
+        yield Finding(
+            "database",
+            FAULT,
+            "The database does not answer.",
+            "See that it runs, and that DATABASE_URL names the right host, port, user, password and database.",
+        )
+        return
+    yield Finding("database", OK, f"{db.engine.dialect.name} answers.")
+    try:
+        revisions = find_revisions()
+        if not revisions.is_current:
+            yield Finding(
+                "migrations", FAULT, f"At {revisions.current or 'none'}, but {revisions.wanted} is needed.", setup
+            )
+            return
+        yield Finding("migrations", OK, f"At {revisions.wanted}, the last one.")
+        has_admin = admins.has_active_admin()
+    except SQLAlchemyError as error:
+        yield Finding("database", FAULT, f"Its tables cannot be read ({type(error).__name__}).", setup)
+        return
+    if not has_admin:
+        remedy = "flask --app run user create EMAIL --role admin"
+        yield Finding("administrator", FAULT, "Nobody can administer: there is no active administrator.", remedy)
+        return
+    yield Finding("administrator", OK, "There is an active administrator.")
+    if settings.admin_password:
+        yield Finding(
+            "ADMIN_PASSWORD", WARNING, "It is still set, but does nothing any more.", "Remove it from the settings."
+        )
+
+
+def _check_store(settings: Settings) -> Iterator[Finding]:
+    if settings.ratelimit_storage_uri.startswith("memory:"):
+        return
+    if limiter.is_degraded():
+        yield Finding(
+            "rate limits",
+            FAULT,
+            "Their store does not answer.",
+            "See that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password.",
+        )
+    else:
+        yield Finding("rate limits", OK, "Their store answers.")
+
+
+def _write(finding: Finding) -> list[str]:
+    marks = {OK: "ok     ", WARNING: "warning", FAULT: "FAULT  "}
+    lines = [f"{marks[finding.status]}  {finding.check}: {finding.message}"]
+    return [*lines, f"         -> {finding.remedy}"] if finding.remedy else lines

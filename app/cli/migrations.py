@@ -1,0 +1,47 @@
+"""Which migration the database is at, and how it gets to the last one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import current_app
+
+from app.extensions import db
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Revisions:
+    """The revision that the database is at, and the one that the code wants."""
+
+    current: str | None
+    wanted: str
+
+    @property
+    def is_current(self) -> bool:
+        """Whether there is nothing to apply."""
+        return self.current == self.wanted
+
+
+def find_revisions() -> Revisions:
+    """Return where the database is and where it should be."""
+    script = ScriptDirectory.from_config(_get_config())
+    with db.engine.connect() as connection:
+        heads = MigrationContext.configure(connection).get_current_heads()
+    return Revisions(", ".join(heads) or None, ", ".join(script.get_heads()))
+
+
+def upgrade_database() -> None:
+    """Apply the migrations that are missing. Two processes at once do it once."""
+    command.upgrade(_get_config(), "head")
+
+
+def _get_config() -> Config:
+    config: Config = current_app.extensions["migrate"].migrate.get_config()
+    return config

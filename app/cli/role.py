@@ -1,0 +1,32 @@
+"""``role``: what roles there are and what they allow."""
+
+from __future__ import annotations
+
+import click
+
+from app.permissions import PERMISSIONS
+from app.schemas import RoleCreateInput, RoleOutput
+from app.security import Actor
+from app.services import roles
+
+from .terminal import OperatorGroup, Report, load, make_table
+
+role_group = OperatorGroup("role", help="See and set roles.")
+
+
+@role_group.command("list")
+def list_() -> Report:
+    """List the roles and their permissions."""
+    found = roles.list_roles()
+    rows = [(each.name, " ".join(sorted(each.permissions)), each.description) for each in found]
+    return Report([RoleOutput().dump(each) for each in found], make_table(("NAME", "PERMISSIONS", "DESCRIPTION"), rows))
+
+
+@role_group.command("set")
+@click.argument("name")
+@click.argument("permissions", nargs=-1, required=True, type=click.Choice(sorted(PERMISSIONS)), metavar="PERMISSION...")
+def set_(name: str, permissions: tuple[str, ...]) -> Report:
+    """Let a role allow just these permissions; it is made if there is none of that name."""
+    fields = load(RoleCreateInput(only=("name",)), {"name": name})
+    changed = roles.set_role(fields["name"], permissions=permissions, actor=Actor.system())
+    return Report(RoleOutput().dump(changed), [f"{changed.name} allows {', '.join(sorted(changed.permissions))}."])

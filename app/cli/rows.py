@@ -1,0 +1,141 @@
+"""Files of users: CSV or JSON lines, read line by line into checked rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import marshmallow as ma
+from marshmallow import ValidationError, fields, validate
+
+from app.http.bodies import parse_json
+from app.models import NAME_MAX_LENGTH, ROLE_NAME_MAX_LENGTH
+from app.schemas import Email, Input, Instant, Text
+from app.security import UnsupportedHash, parse_stored_hash
+from app.services.imports import Fault, ImportedUser
+from app.utils import MalformedBody
+
+from .terminal import flatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+LINE_MAX_LENGTH: Final = 64 * 1024
+ROLES_MAX: Final = 100
+# Django marks an account that has no password so.
+_NO_PASSWORD: Final = "!"  # noqa: S105 - the mark for none
+
+
+def _check_hash(text: str) -> None:
+    if text and not text.startswith(_NO_PASSWORD):
+        try:
+            parse_stored_hash(text)
+        except UnsupportedHash as error:
+            raise ValidationError(str(error)) from error
+
+
+class ImportInput(Input):
+    """A user as a file describes one: what ``user export`` writes."""
+
+    id = fields.UUID(allow_none=True)
+    email = Email(required=True)
+    name = Text(max_length=NAME_MAX_LENGTH)
+    password_hash = fields.String(allow_none=True, validate=_check_hash)
+    is_active = fields.Boolean()
+    roles = fields.List(Text(max_length=ROLE_NAME_MAX_LENGTH), validate=validate.Length(max=ROLES_MAX), allow_none=True)
+    email_verified_at = Instant(allow_none=True)
+    created_at = Instant(allow_none=True)
+    updated_at = Instant(allow_none=True)
+    last_login_at = Instant(allow_none=True)
+    mfa_enabled = fields.Boolean(
+        validate=validate.NoneOf([True], error="A second factor cannot be imported."), load_default=False
+    )
+
+
+_SCHEMA: Final = ImportInput()
+COLUMNS: Final = tuple(_SCHEMA.fields)
+
+
+def read_json_lines(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
+    """Yield each line of a JSON lines file as a user, or as what is wrong with it."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if len(line) > LINE_MAX_LENGTH:
+            yield Fault(number, "line", f"This is longer than {LINE_MAX_LENGTH} characters.")
+            continue
+        try:
+            values = parse_json(line.encode("utf-8", "surrogateescape"))
+        except MalformedBody as error:
+            yield Fault(number, "line", error.detail.replace("The body", "The line"))
+            continue
+        if not isinstance(values, dict):
+            yield Fault(number, "line", "This is no JSON object.")
+            continue
+        yield from _check(number, values)
+
+
+def read_csv(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
+    """Yield each record of a CSV file as a user, or as what is wrong with it. The first line names the columns."""
+    reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    while True:
+        start = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Fault(start, "line", f"This is no CSV: {error}.")
+            continue
+        if not record:
+            continue
+        if header is None:
+            header = [name.strip() for name in record]
+            faults = list(_check_header(header, start))
+            if faults:
+                yield from faults
+                return
+        elif len(record) != len(header):
+            yield Fault(start, "line", f"This has {len(record)} fields, but the header has {len(header)}.")
+        else:
+            values: dict[str, Any] = {name: value for name, value in zip(header, record, strict=True) if value}
+            if "roles" in values:
+                values["roles"] = values["roles"].replace(",", " ").replace(";", " ").split()
+            yield from _check(start, values)
+
+
+READERS: Final[Mapping[str, Callable[[Iterable[str]], Iterator[ImportedUser | Fault]]]] = {
+    "csv": read_csv,
+    "jsonl": read_json_lines,
+}
+
+
+def write_row(values: Mapping[str, object]) -> str:
+    """Return one line of a JSON lines file."""
+    return json.dumps(values) + "\n"
+
+
+def _check_header(header: list[str], line: int) -> Iterator[Fault]:
+    for name in dict.fromkeys(header):
+        if name not in COLUMNS:
+            yield Fault(line, "header", f"There is no column {name!r}. There are: {', '.join(COLUMNS)}.")
+        elif header.count(name) > 1:
+            yield Fault(line, "header", f"The column {name!r} is there twice.")
+    if "email" not in header:
+        yield Fault(line, "header", "The column 'email' is missing.")
+
+
+def _check(line: int, values: Mapping[str, Any]) -> Iterator[ImportedUser | Fault]:
+    try:
+        loaded = _SCHEMA.load(values, unknown=ma.RAISE)
+    except ValidationError as error:
+        for field, reason in flatten(error.messages):
+            yield Fault(line, field, reason)
+        return
+    del loaded["mfa_enabled"]
+    roles = loaded.pop("roles", None)
+    if (loaded.get("password_hash") or _NO_PASSWORD).startswith(_NO_PASSWORD):
+        loaded["password_hash"] = None
+    yield ImportedUser(line=line, roles=None if roles is None else tuple(roles), **loaded)

@@ -1,0 +1,35 @@
+"""``setup``: from an empty database to one that can be served."""
+
+from __future__ import annotations
+
+from app.services import admins
+from app.services.setup import make_first_admin
+
+from .migrations import find_revisions, upgrade_database
+from .passwords import frame_password
+from .terminal import Report, operator_command
+
+
+@operator_command("setup")
+def setup_command() -> Report:
+    """Apply the migrations and make the first administrator; running it again changes nothing."""
+    before = find_revisions()
+    if not before.is_current:
+        upgrade_database()
+    admin = make_first_admin()
+    lines = ["The database is up to date." if before.is_current else f"The database was brought to {before.wanted}."]
+    if admin is not None and admin.password is not None:
+        lines += ["", "The first administrator:", *frame_password(admin.email, admin.password), ""]
+    elif admin is not None:
+        lines.append(f"Made the first administrator {admin.email} with the password of ADMIN_PASSWORD.")
+    elif not admins.has_active_admin():
+        lines.append(
+            "There is no administrator yet. Set ADMIN_EMAIL and ADMIN_PASSWORD and run this again,"
+            " or run: flask --app run user create EMAIL --role admin"
+        )
+    data = {
+        "revision": before.wanted,
+        "upgraded": not before.is_current,
+        "admin": None if admin is None else {"email": admin.email, "password": admin.password},
+    }
+    return Report(data, lines)

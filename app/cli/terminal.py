@@ -1,0 +1,166 @@
+"""How every command speaks: a report on standard output, one clear line on standard error, an exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from flask.cli import AppGroup, with_appcontext
+from marshmallow import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database.locks import LockTimeout
+from app.emails import canonicalize_email
+from app.utils import AppError, describe_stack, escape_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+logger = logging.getLogger(__name__)
+
+_JSON: Final = "gatehouse.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Report:
+    """What a command found or did: ``data`` for programs, ``lines`` for people, of which one is shown."""
+
+    data: object
+    lines: Sequence[str]
+    exit_code: int = 0
+
+
+class Failure(click.ClickException):
+    """The command could not do it; the message is one line, the exit code 1."""
+
+    def format_message(self) -> str:
+        """Return the message on one line."""
+        return escape_controls(self.message)
+
+
+class OperatorCommand(click.Command):
+    """A command that returns a ``Report`` and takes ``--json``; no error of it ends in a traceback."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(*args, **kwargs)
+        self.params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON for programs."))
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command and print its report."""
+        as_json = ctx.meta[_JSON] = ctx.params.pop("as_json")
+        try:
+            report: Report = super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except AppError as error:
+            raise Failure(_describe(error)) from error
+        except OSError as error:
+            # The text of one that a driver raised may hold more than the operator should see.
+            where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            raise Failure(f"{where}{error.strerror or type(error).__name__}") from error
+        except (SQLAlchemyError, LockTimeout) as error:
+            logger.debug("the database failed", extra={"stack": describe_stack(error)})
+            message = f"The database did not do it ({type(error).__name__}). This says more: flask --app run doctor"
+            raise Failure(message) from error
+        except Exception as error:
+            logger.debug("a command failed", extra={"stack": describe_stack(error)})
+            message = f"Unexpected {type(error).__name__}; this is our fault. LOG_LEVEL=DEBUG shows where."
+            raise Failure(message) from error
+        if as_json:
+            say(json.dumps(report.data, indent=2))
+        else:
+            for line in report.lines:
+                say(escape_controls(line))
+        ctx.exit(report.exit_code)
+
+
+class OperatorGroup(AppGroup):
+    """A group of such commands."""
+
+    command_class = OperatorCommand
+
+
+def operator_command(name: str) -> Callable[[Callable[..., Report]], OperatorCommand]:
+    """Make a function a command of its own, outside a group."""
+
+    def decorate(function: Callable[..., Report]) -> OperatorCommand:
+        return click.command(name, cls=OperatorCommand)(with_appcontext(function))
+
+    return decorate
+
+
+class EmailType(click.ParamType[str]):
+    """An e-mail address as an argument, in its canonical form."""
+
+    name = "email"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the canonical form."""
+        try:
+            return canonicalize_email(value)
+        except ValueError:
+            self.fail(f"{value!r} is no e-mail address.", param, ctx)
+
+
+EMAIL: Final = EmailType()
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line, whatever the terminal's encoding."""
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def note(text: str) -> None:
+    """Print a remark to standard error, where it is in no program's way."""
+    say(escape_controls(text), err=True)
+
+
+def is_json() -> bool:
+    """Say whether the running command was asked for JSON."""
+    return bool(click.get_current_context().meta.get(_JSON))
+
+
+def is_progress_shown() -> bool:
+    """Say whether somebody is there to see a progress bar."""
+    return not is_json() and sys.stderr.isatty()
+
+
+def load(schema: Any, values: Mapping[str, object]) -> dict[str, Any]:  # noqa: ANN401 - Marshmallow's schemas
+    """Return ``values`` checked by ``schema``.
+
+    Raises:
+        Failure: naming what is wrong.
+    """
+    try:
+        loaded: dict[str, Any] = schema.load(values)
+    except ValidationError as error:
+        raise Failure("; ".join(f"{field}: {text}" for field, text in flatten(error.messages))) from error
+    return loaded
+
+
+def flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - Marshmallow's nested messages
+    """Return Marshmallow's messages as (field, text)."""
+    if isinstance(messages, dict):
+        return [
+            pair for key, value in messages.items() for pair in flatten(value, f"{path}.{key}" if path else str(key))
+        ]
+    return [(path, str(message)) for message in messages]
+
+
+def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return aligned lines, the header first."""
+    cells = [list(header), *([escape_controls(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _describe(error: AppError) -> str:
+    if not error.errors:
+        return error.detail
+    return "; ".join(f"{field}: {text}" for field, texts in error.errors.items() for text in texts)

@@ -1,0 +1,140 @@
+"""``user``: accounts one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from app.schemas import PAGE_LIMIT, UserCreateInput, UserOutput
+from app.security import Actor
+from app.services import accounts, roles, users
+
+from .passwords import ask_password, frame_password, read_password
+from .terminal import EMAIL, OperatorGroup, Report, load, make_table, note
+
+if TYPE_CHECKING:
+    from app.models import User
+
+LIST_MAX: Final = 100_000
+
+user_group = OperatorGroup("user", help="Make, find and change accounts.")
+
+
+@user_group.command("create")
+@click.argument("email", type=EMAIL)
+@click.option("--name", default="", help="What the person is called.")
+@click.option("--role", "role_names", multiple=True, metavar="ROLE", help="A role to give; may be repeated.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def create(email: str, name: str, role_names: tuple[str, ...], *, password_stdin: bool) -> Report:
+    """Make an account.
+
+    Without --password-stdin the terminal is asked for a password; where there is none, the account has no password.
+    """
+    password = read_password() if password_stdin else ask_password()
+    given = {"email": email, "name": name} | ({"password": password} if password else {})
+    fields = load(UserCreateInput(), given)
+    made = users.create_user(**fields, roles=role_names, actor=Actor.system())
+    lines = [f"Created {made.email} with {_join(made.role_names)}."]
+    if password is None:
+        lines.append(f"It has no password yet. To set one: flask --app run user reset-password {made.email}")
+    return Report(_dump(made), lines)
+
+
+@user_group.command("list")
+@click.option("--q", help="Part of the name or the address.")
+@click.option("--role", help="Only those with this role.")
+@click.option("--limit", type=click.IntRange(1, LIST_MAX), default=50, show_default=True, help="At most so many.")
+def list_(q: str | None, role: str | None, limit: int) -> Report:
+    """List accounts, the oldest first."""
+    if role is not None:
+        roles.get_role(role)
+    found: list[User] = []
+    cursor = None
+    while len(found) < limit:
+        page = users.list_users(limit=min(PAGE_LIMIT, limit - len(found)), q=q, role=role, cursor=cursor)
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    rows = [
+        (
+            each.email,
+            each.name,
+            ", ".join(each.role_names),
+            "active" if each.is_active else "inactive",
+            f"{each.last_login_at:%Y-%m-%d %H:%M}" if each.last_login_at else "never",
+        )
+        for each in found
+    ]
+    if cursor is not None:
+        note(f"There are more than {limit}. Ask for more with --limit.")
+    data = {"items": [_dump(each) for each in found], "has_more": cursor is not None}
+    return Report(data, make_table(("EMAIL", "NAME", "ROLES", "STATE", "LAST SIGN-IN"), rows))
+
+
+@user_group.command("grant")
+@click.argument("email", type=EMAIL)
+@click.argument("role")
+def grant(email: str, role: str) -> Report:
+    """Give a role to an account; having it already is fine."""
+    changed = users.assign_role(accounts.get_user_by_email(email).id, role, actor=Actor.system())
+    return Report(_dump(changed), [f"{changed.email} has {_join(changed.role_names)}."])
+
+
+@user_group.command("revoke")
+@click.argument("email", type=EMAIL)
+@click.argument("role")
+def revoke(email: str, role: str) -> Report:
+    """Take a role from an account; not having it is fine."""
+    changed = users.revoke_role(accounts.get_user_by_email(email).id, role, actor=Actor.system())
+    return Report(_dump(changed), [f"{changed.email} has {_join(changed.role_names)}."])
+
+
+@user_group.command("deactivate")
+@click.argument("email", type=EMAIL)
+def deactivate(email: str) -> Report:
+    """Keep an account from signing in and end its sessions."""
+    changed = _set_active(email, is_active=False)
+    return Report(_dump(changed), [f"{changed.email} is inactive; its sessions have ended."])
+
+
+@user_group.command("activate")
+@click.argument("email", type=EMAIL)
+def activate(email: str) -> Report:
+    """Let an account sign in again."""
+    changed = _set_active(email, is_active=True)
+    return Report(_dump(changed), [f"{changed.email} is active."])
+
+
+@user_group.command("reset-password")
+@click.argument("email", type=EMAIL)
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def reset_password(email: str, *, password_stdin: bool) -> Report:
+    """Set a new password and end every session of the account.
+
+    Without --password-stdin a password is made up and shown once.
+    """
+    given = read_password() if password_stdin else None
+    if given is not None:
+        load(UserCreateInput(only=("password",)), {"password": given})
+    target = accounts.get_user_by_email(email)
+    new = users.reset_password(target.id, password=given, actor=Actor.system())
+    data = {"email": target.email, "password": None if given else new}
+    lines = [f"{target.email} has a new password; its sessions have ended."]
+    return Report(data, lines if given else [*lines, *frame_password(target.email, new)])
+
+
+def _set_active(email: str, *, is_active: bool) -> User:
+    target = accounts.get_user_by_email(email)
+    return users.update_user(target.id, changes={"is_active": is_active}, actor=Actor.system())
+
+
+def _dump(each: User) -> Any:  # noqa: ANN401 - Marshmallow ships no better
+    return UserOutput().dump(each)
+
+
+def _join(names: list[str]) -> str:
+    if not names:
+        return "no role"
+    return ("the role " if len(names) == 1 else "the roles ") + ", ".join(names)

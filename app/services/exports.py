@@ -1,0 +1,33 @@
+"""Handing out all users at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from app.extensions import transaction
+
+from . import audit
+from .users import count_users, list_users
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from app.models import User
+    from app.security import Actor
+
+PAGE: Final = 500
+
+__all__ = ["count_users", "walk_users"]
+
+
+def walk_users(*, actor: Actor, with_hashes: bool) -> Iterator[Sequence[User]]:
+    """Yield every user, page by page, the oldest first. That somebody took them goes into the audit trail first."""
+    with transaction():
+        audit.record("users.exported", actor=actor, with_hashes=with_hashes)
+    cursor: str | None = None
+    while True:
+        page = list_users(limit=PAGE, cursor=cursor)
+        yield page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return

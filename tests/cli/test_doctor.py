@@ -1,0 +1,163 @@
+"""What the doctor finds, and what it says to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.cli.doctor import check_files
+from app.extensions import limiter
+from tests.cli.conftest import Operator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flask import Flask
+
+    from tests.factories import Factory
+
+PRODUCTION = {
+    "PUBLIC_URL": "https://accounts.example.com",
+    "ALLOWED_HOSTS": "accounts.example.com",
+    "SESSION_COOKIE_SECURE": "true",
+    "TRUSTED_PROXIES": "1",
+    "RATELIMIT_ENABLED": "true",
+}
+
+
+def examine(app: Flask) -> tuple[int, dict[str, str]]:
+    """Return the doctor's exit code, and the status of each thing that is not well."""
+    result = Operator(app).run("doctor", "--json")
+    report = json.loads(result.stdout)
+    assert report["healthy"] == (result.exit_code == 0)
+    ill = [finding for finding in report["findings"] if finding["status"] != "ok"]
+    assert all(finding["remedy"] for finding in ill)
+    return result.exit_code, {finding["check"]: finding["status"] for finding in ill}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of the developer's own is looked at."""
+    monkeypatch.setattr("app.cli.doctor.check_files", lambda: iter(()))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_healthy_installation_is_all_well(make_app: Callable[..., Flask], factory: Factory) -> None:
+    factory.admin()
+    assert examine(make_app(**PRODUCTION)) == (0, {})
+    assert "All is well." in Operator(make_app(**PRODUCTION)).run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "status"),
+    [
+        ({"PUBLIC_URL": "http://accounts.example.com"}, "PUBLIC_URL", "fault"),
+        ({"PUBLIC_URL": "http://accounts.example.com", "SESSION_COOKIE_SECURE": "false"}, "PUBLIC_URL", "fault"),
+        ({"SESSION_COOKIE_SECURE": "false"}, "SESSION_COOKIE_SECURE", "fault"),
+        ({"ALLOWED_HOSTS": "www.example.com"}, "ALLOWED_HOSTS", "fault"),
+        ({"WORKERS": "2"}, "RATELIMIT_STORAGE_URI", "fault"),
+        ({"RATELIMIT_ENABLED": "false"}, "RATELIMIT_ENABLED", "warning"),
+        ({"TRUSTED_PROXIES": "0"}, "TRUSTED_PROXIES", "warning"),
+        ({"ADMIN_PASSWORD": "turnip lantern gravel osprey"}, "ADMIN_PASSWORD", "warning"),
+    ],
+)
+def test_settings_that_go_wrong_together_are_found(
+    make_app: Callable[..., Flask], factory: Factory, changes: dict[str, str], check: str, status: str
+) -> None:
+    factory.admin()
+    code, ill = examine(make_app(**PRODUCTION | changes))
+    assert ill == {check: status}
+    assert code == (1 if status == "fault" else 0)
+
+
+def test_nobody_who_can_administer_is_a_fault(app: Flask, factory: Factory) -> None:
+    factory.user()
+    assert examine(app)[1]["administrator"] == "fault"
+
+
+def test_a_database_that_is_not_there_is_a_fault_and_is_not_made(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    path = tmp_path / "none.db"
+    code, ill = examine(make_app(DATABASE_URL=f"sqlite:///{path}"))
+    assert code == 1
+    assert ill["database"] == "fault"
+    assert not path.exists()
+
+
+def test_a_database_that_does_not_answer_is_a_fault(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    path = tmp_path / "broken.db"
+    path.write_text("this is no database, only text that is long enough to be looked at" * 20)
+    code, ill = examine(make_app(DATABASE_URL=f"sqlite:///{path}"))
+    assert code == 1
+    assert ill["database"] == "fault"
+
+
+def test_a_database_without_its_migrations_is_a_fault(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    path = tmp_path / "empty.db"
+    path.touch()
+    code, ill = examine(make_app(DATABASE_URL=f"sqlite:///{path}"))
+    assert code == 1
+    assert ill["migrations"] == "fault"
+
+
+def test_a_store_that_does_not_answer_is_a_fault(app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    factory.admin()
+    app.extensions["settings"] = dataclasses.replace(app.extensions["settings"], ratelimit_storage_uri="redis://h")
+    monkeypatch.setattr(limiter, "is_degraded", lambda: True)
+    assert examine(app)[1]["rate limits"] == "fault"
+    monkeypatch.setattr(limiter, "is_degraded", lambda: False)
+    assert "rate limits" not in examine(app)[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_warned"),
+    [
+        ("postgresql://u:p@db.example:5432/app", True),
+        ("postgresql://u:p@db.example/app?sslmode=require", True),
+        ("postgresql://u:p@db.example/app?sslmode=verify-full", False),
+        ("postgresql://u:p@127.0.0.1:5432,localhost:5433/app", False),
+        ("postgresql://u:p@127.0.0.1:5432,db.example:5433/app", True),
+        ("mysql://u:p@db.example/app", True),
+        ("mysql://u:p@db.example/app?ssl_ca=/etc/ca.pem", False),
+        ("postgresql://u:p@[::1]:5432/app", False),
+    ],
+)
+def test_a_way_to_the_database_that_is_not_verified_is_a_warning(
+    app: Flask, factory: Factory, url: str, *, is_warned: bool
+) -> None:
+    factory.admin()
+    app.extensions["settings"] = dataclasses.replace(app.extensions["settings"], database_url=url)
+    assert ("database TLS" in examine(app)[1]) == is_warned
+
+
+def find(**places: Any) -> dict[str, str]:
+    return {finding.check: finding.status for finding in check_files(**places)}
+
+
+def test_files_with_secrets_that_others_can_read_are_found(tmp_path: Path) -> None:
+    root, var = tmp_path / "root", tmp_path / "var"
+    root.mkdir()
+    var.mkdir()
+    assert find(root=root, var=var) == {}
+    for path in (var / "secret_key", root / ".env"):
+        path.touch(mode=0o644)
+    assert find(root=root, var=var) == {"secret key file": "fault", ".env": "warning"}
+    (var / "secret_key").chmod(0o600)
+    (root / ".env").chmod(0o600)
+    assert find(root=root, var=var) == {"secret key file": "ok"}
+
+
+def test_a_dotenv_of_another_project_that_flask_would_read_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLASK_SKIP_DOTENV", raising=False)
+    (tmp_path / ".env").touch(mode=0o600)
+    assert find(root=tmp_path, var=tmp_path) == {}
+    assert find(root=tmp_path / "root", var=tmp_path) == {".env": "warning"}
+    monkeypatch.setenv("FLASK_SKIP_DOTENV", "1")
+    assert find(root=tmp_path / "root", var=tmp_path) == {}
