@@ -7,12 +7,13 @@ import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, VAR
+from app.database import parse_database_url
 from app.extensions import db, get_settings, limiter
 from app.services import admins
 from app.services.health import is_database_ready
@@ -163,22 +164,11 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
 
 def _check_transport(database_url: str) -> Iterator[Finding]:
     """Look at whether the way to the database is encrypted and the server verified."""
-    scheme, _, rest = database_url.partition("://")
-    if scheme.startswith("sqlite"):
+    target = parse_database_url(database_url)
+    if all(host.is_local for host in target.hosts) or target.tls_mode in _VERIFYING:
         return
-    authority, _, query = rest.rpartition("@")[2].partition("?")
-    hosts = [name.rpartition(":")[0] or name for name in authority.partition("/")[0].split(",")]
-    if all(name.strip("[]") in _LOCAL_NAMES | {""} for name in hosts):
-        return
-    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
-    if scheme.startswith("postgresql"):
-        is_verified, wanted = parameters.get("sslmode") in _VERIFYING, "sslmode=verify-full&sslrootcert=…"
-    else:
-        is_verified, wanted = "ssl_ca" in parameters, "ssl_ca=…&ssl_verify_identity=true"
-    if not is_verified:
-        yield Finding(
-            "database TLS", WARNING, "The database's server is not verified.", f"Add {wanted} to DATABASE_URL."
-        )
+    wanted = "ssl_ca=…&ssl_verify_identity=true" if target.dialect == "mysql" else "sslmode=verify-full&sslrootcert=…"
+    yield Finding("database TLS", WARNING, "The database's server is not verified.", f"Add {wanted} to DATABASE_URL.")
 
 
 def _check_database(settings: Settings) -> Iterator[Finding]:

@@ -22,6 +22,10 @@ class Limiter:
         """TEMP."""
         return False
 
+    def show(self, key: str) -> dict[str, int]:
+        """TEMP."""
+        return {}
+
     def clear(self, key: str) -> None:
         """TEMP."""
 

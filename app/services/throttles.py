@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from app.extensions import db, limiter, transaction
-from app.models import ROLE_NAME_MAX_LENGTH, User
+from app.models import User
+from app.permissions import ROLE_NAME_MAX_LENGTH
 
 from . import audit
 
