@@ -1,6 +1,19 @@
 #!/usr/bin/env bash
-# Run the tests with coverage. Arguments go to pytest.
+# Run the tests with coverage, on servers of their own. Arguments go to pytest.
+# --without NAME leaves out the tests that need postgresql, mariadb, redis or chromium.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+needed=" postgresql mariadb redis chromium "
+previous=""
+for argument in "$@"; do
+    if [ "$previous" = --without ]; then
+        needed=${needed/ $argument / }
+    elif [[ $argument == --without=* ]]; then
+        needed=${needed/ ${argument#*=} / }
+    fi
+    previous=$argument
+done
 ./scripts/venv.sh requirements-dev.txt
+# shellcheck disable=SC2086 # a list of names
+[ -z "${needed// /}" ] || ./scripts/servers.sh $needed
 exec .venv/bin/python -m pytest --numprocesses 2 --cov --cov-report=term "$@"

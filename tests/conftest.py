@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+SERVERS = ("postgresql", "mariadb", "redis", "chromium")
+
 TEST_ENVIRON = {
     "APP_ENV": "testing",
     "SECRET_KEY": "tests only: 0123456789abcdefghijklmnopqrstuvwxyz",
@@ -25,6 +27,21 @@ TEST_ENVIRON = {
     "RATELIMIT_ENABLED": "false",
     "LOG_LEVEL": "DEBUG",
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a server be left out: ``--without mariadb``."""
+    parser.addoption("--without", action="append", default=[], choices=SERVERS, help="leave out the tests that need it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked ``server(name)`` of a server that was left out."""
+    absent = set(config.getoption("--without"))
+    kept = [item for item in items if not absent & {mark.args[0] for mark in item.iter_markers("server")}]
+    left_out = [item for item in items if item not in kept]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")

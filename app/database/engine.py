@@ -1,20 +1,51 @@
-"""From a target to a SQLAlchemy engine."""
+"""From a target to a SQLAlchemy engine that tells losses by their names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import select
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from .connector import Connector
+from .faults import (
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    DatabaseUnavailable,
+    Kind,
+    classify,
+    is_rolled_back,
+    is_silence,
+)
 from .sqlite import make_sqlite_engine
 from .url import DatabaseTarget, parse_database_url
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+_IS_COMMITTING: Final = "is_committing"
+_WAS_USED: Final = "was_used"
+_DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
+
+
+class _Pool(sa.QueuePool):
+    """A pool that, when all its connections are taken, says so in our words."""
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        try:
+            return super()._do_get()
+        except sa.exc.TimeoutError as error:
+            raise DatabaseUnavailable("All connections to the database are taken.") from error
 
 
 def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> sa.Engine:
     """Return an engine on ``target``; it connects when first used.
+
+    What is executed on it raises, beyond SQLAlchemy's own errors, ``ConnectionLost``, ``CommitOutcomeUnknown`` or
+    another ``DatabaseUnavailable``. A lost connection throws the pool away: every later one is new.
 
     Args:
         target: a checked target, or a URL to check.
@@ -26,7 +57,7 @@ def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> s
     if isinstance(target, str):
         target = parse_database_url(target, require_tls=require_tls)
     options: dict[str, Any] = {
-        "poolclass": sa.QueuePool,
+        "poolclass": _Pool,
         "pool_size": target.pool_size,
         "max_overflow": target.max_overflow,
         "pool_timeout": target.pool_timeout,
@@ -35,5 +66,86 @@ def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> s
         "hide_parameters": True,
     }
     if target.dialect == "sqlite":
-        return make_sqlite_engine(target, **options)
-    raise NotImplementedError(target.dialect)
+        engine = make_sqlite_engine(target, **options)
+        _FaultNamer(engine, connector=None)
+    else:
+        connector = Connector(target)
+        if target.dialect == "postgresql":
+            options["use_native_hstore"] = False  # it would ask for the type at every connect
+        # The URL has no password, so that nothing that prints an engine can tell it.
+        host = target.hosts[0]
+        url = sa.URL.create(_DRIVERS[target.dialect], target.user or None, None, host.name, host.port, target.database)
+        engine = sa.create_engine(url, creator=connector, **options)
+        _FaultNamer(engine, connector)
+        _discard_closed_connections(engine)
+    return engine
+
+
+class _FaultNamer:
+    """Turns drivers' errors into the exceptions of ``faults``; throws away the pool where it has become useless."""
+
+    def __init__(self, engine: sa.Engine, connector: Connector | None) -> None:
+        self._connector = connector
+        sa.event.listen(engine, "begin", self._on_no_commit)
+        sa.event.listen(engine, "rollback", self._on_no_commit)
+        sa.event.listen(engine, "commit", self._on_commit)
+        sa.event.listen(engine, "handle_error", self._on_error, retval=True)
+
+    @staticmethod
+    def _on_no_commit(connection: sa.Connection) -> None:
+        if not connection.invalidated:
+            connection.info[_IS_COMMITTING] = False
+
+    @staticmethod
+    def _on_commit(connection: sa.Connection) -> None:
+        connection.info[_IS_COMMITTING] = True
+
+    def _on_error(self, context: ExceptionContext) -> Exception | None:
+        error = context.original_exception
+        kind = classify(error)
+        if context.is_disconnect and kind is not Kind.READ_ONLY:
+            kind = Kind.LOST
+        if self._connector is not None and kind in {Kind.LOST, Kind.READ_ONLY}:
+            context.is_disconnect = True
+            self._connector.note_loss(is_silent=is_silence(error))
+        if _is_committing(context.connection) and not is_rolled_back(error):
+            return CommitOutcomeUnknown()
+        return _NAMES[kind]() if kind in _NAMES else None
+
+
+_NAMES: Final[Mapping[Kind, Callable[[], Exception]]] = {
+    Kind.LOST: lambda: ConnectionLost("The connection to the database was lost."),
+    Kind.READ_ONLY: lambda: ConnectionLost("The database takes no writes at present."),
+    Kind.BUSY: lambda: DatabaseUnavailable("The database is too busy to answer."),
+}
+
+
+def _is_committing(connection: sa.Connection | None) -> bool:
+    return connection is not None and not connection.invalidated and bool(connection.info.get(_IS_COMMITTING))
+
+
+def _discard_closed_connections(engine: sa.Engine) -> None:
+    """Replace a pooled connection that the server has closed, without asking the server.
+
+    Nothing is owed to us on a connection at rest. One that has something to read was closed, or its server wants to
+    tell of a change (PostgreSQL: that it takes no writes any more); either way a new one is the answer. It costs one
+    system call where a ping costs a round trip.
+    """
+
+    @sa.event.listens_for(engine, "checkin")
+    def on_checkin(_connection: object, entry: ConnectionPoolEntry) -> None:
+        entry.info[_WAS_USED] = True
+
+    @sa.event.listens_for(engine, "checkout")
+    def on_checkout(connection: Any, entry: ConnectionPoolEntry, _proxy: object) -> None:  # noqa: ANN401 - any driver's
+        if entry.info.get(_WAS_USED) and _has_news(connection):
+            raise sa.exc.DisconnectionError("closed by the server")
+
+
+def _has_news(connection: Any) -> bool:  # noqa: ANN401 - any driver's
+    socket = connection if hasattr(connection, "fileno") else connection._sock  # noqa: SLF001 - PyMySQL has no other way
+    if socket is None or getattr(connection, "closed", False):
+        return True
+    poller = select.poll()
+    poller.register(socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+    return bool(poller.poll(0))

@@ -123,14 +123,16 @@ def test_a_store_that_does_not_answer_is_a_fault(app: Flask, factory: Factory, m
         ("postgresql://u:p@127.0.0.1:5432,localhost:5433/app", False),
         ("postgresql://u:p@127.0.0.1:5432,db.example:5433/app", True),
         ("mysql://u:p@db.example/app", True),
-        ("mysql://u:p@db.example/app?ssl_ca=/etc/ca.pem", False),
+        ("mysql://u:p@db.example/app?ssl_ca={ca}", False),
         ("postgresql://u:p@[::1]:5432/app", False),
     ],
 )
 def test_a_way_to_the_database_that_is_not_verified_is_a_warning(
-    app: Flask, factory: Factory, url: str, *, is_warned: bool
+    app: Flask, factory: Factory, tmp_path: Path, url: str, *, is_warned: bool
 ) -> None:
     factory.admin()
+    (tmp_path / "ca.pem").touch()
+    url = url.format(ca=tmp_path / "ca.pem")
     app.extensions["settings"] = dataclasses.replace(app.extensions["settings"], database_url=url)
     assert ("database TLS" in examine(app)[1]) == is_warned
 

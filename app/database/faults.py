@@ -1,0 +1,139 @@
+"""What can go wrong between us and a database, told apart by what may be done about it."""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from typing import Final
+
+import psycopg2
+import pymysql
+
+from app.utils import Unavailable
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot answer at present; nothing was changed."""
+
+    code = "database_unavailable"
+    title = "Database unavailable"
+    detail = "The database is away. Nothing was changed; try again shortly."
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection went away, or no longer takes writes, before a commit was sent: the work may be run again."""
+
+
+class CommitOutcomeUnknown(DatabaseUnavailable):
+    """The commit was sent and no answer came: it may have happened or not. Never run the work again blindly."""
+
+    code = "outcome_unknown"
+    title = "Outcome unknown"
+    detail = "Whether the change was stored is unknown. Look, or do the same again: that is safe."
+
+
+class Kind(enum.Enum):
+    """What a driver's error means for the work under way."""
+
+    LOST = "the connection is gone"
+    READ_ONLY = "the server takes no writes any more"
+    CONFLICT = "another transaction won; run the work again"
+    BUSY = "the server is there, and cannot serve us at present"
+    OTHER = "the work itself is at fault"
+
+
+# PostgreSQL's SQLSTATEs, whole or their first two characters. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_POSTGRES: Final = {
+    "08": Kind.LOST,  # connection exception
+    "57P01": Kind.LOST,  # admin_shutdown: also what pg_terminate_backend says
+    "57P02": Kind.LOST,  # crash_shutdown
+    "57P03": Kind.LOST,  # cannot_connect_now: starting up, or shutting down
+    "57P05": Kind.LOST,  # idle_session_timeout
+    "25P03": Kind.LOST,  # idle_in_transaction_session_timeout
+    "25006": Kind.READ_ONLY,  # read_only_sql_transaction
+    "40001": Kind.CONFLICT,  # serialization_failure
+    "40P01": Kind.CONFLICT,  # deadlock_detected
+    "55P03": Kind.BUSY,  # lock_not_available
+    "57014": Kind.BUSY,  # query_canceled: statement_timeout
+    "53": Kind.BUSY,  # insufficient_resources: too many connections, disk full
+    "57P04": Kind.BUSY,  # database_dropped
+}
+# MySQL's and MariaDB's numbers: 1000 to 1999 and above 3000 the server's, 2000 to 2999 the client's.
+_MYSQL: Final = {
+    1040: Kind.BUSY,  # too many connections
+    1053: Kind.LOST,  # server shutdown in progress
+    1077: Kind.LOST,  # normal shutdown
+    1152: Kind.LOST,  # aborted connection
+    1158: Kind.LOST,  # network read error
+    1159: Kind.LOST,
+    1160: Kind.LOST,
+    1161: Kind.LOST,
+    1184: Kind.LOST,
+    1203: Kind.BUSY,  # this user has too many connections
+    1205: Kind.CONFLICT,  # lock wait timeout
+    1213: Kind.CONFLICT,  # deadlock
+    1020: Kind.CONFLICT,  # record has changed since last read (MariaDB's innodb_snapshot_isolation)
+    1290: Kind.READ_ONLY,  # running with --read-only, or with another option: see _classify_mysql
+    1792: Kind.READ_ONLY,  # cannot write in a read-only transaction
+    1836: Kind.READ_ONLY,  # running in read-only mode
+    1317: Kind.BUSY,  # query interrupted
+    1927: Kind.LOST,  # connection was killed
+    1969: Kind.BUSY,  # max_statement_time (MariaDB)
+    3024: Kind.BUSY,  # max_execution_time (MySQL)
+    3169: Kind.LOST,  # session was killed
+    4031: Kind.LOST,  # disconnected for inactivity
+}
+_SQLITE: Final = {
+    sqlite3.SQLITE_BUSY: Kind.BUSY,
+    sqlite3.SQLITE_LOCKED: Kind.BUSY,
+    sqlite3.SQLITE_FULL: Kind.BUSY,
+    sqlite3.SQLITE_CANTOPEN: Kind.BUSY,
+    sqlite3.SQLITE_IOERR: Kind.LOST,
+}
+
+
+def classify(error: BaseException) -> Kind:
+    """Return what a driver's ``error`` means."""
+    if isinstance(error, psycopg2.Error):
+        return _classify_postgres(error)
+    if isinstance(error, pymysql.err.Error):
+        return _classify_mysql(error)
+    if isinstance(error, sqlite3.Error):
+        # Extended codes carry the plain one in their low byte.
+        return _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, Kind.OTHER)
+    return Kind.OTHER
+
+
+def is_silence(error: BaseException) -> bool:
+    """Say whether ``error`` is a deadline that passed, rather than something that the other side said or did."""
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
+
+
+def is_rolled_back(error: BaseException) -> bool:
+    """Say whether ``error``, answered to a commit, proves that nothing of it was stored."""
+    if isinstance(error, psycopg2.Error):
+        # A server that shuts down (57P01) while a commit waits for its standby has stored it all the same, and 40003 is
+        # SQL's own word for not knowing.
+        code = error.pgcode or ""
+        return code[:2] in {"23", "25", "40"} and code != "40003"
+    if isinstance(error, pymysql.err.Error):
+        return classify(error) in {Kind.CONFLICT, Kind.READ_ONLY} or isinstance(error, pymysql.err.IntegrityError)
+    return classify(error) in {Kind.BUSY, Kind.OTHER}
+
+
+def _classify_postgres(error: psycopg2.Error) -> Kind:
+    code = error.pgcode
+    if code is None:
+        # No word from the server: libpq's or our own, and the connection is of no use any more.
+        return Kind.LOST if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) else Kind.OTHER
+    return _POSTGRES.get(code) or _POSTGRES.get(code[:2]) or Kind.OTHER
+
+
+def _classify_mysql(error: pymysql.err.Error) -> Kind:
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    if code == 1290:
+        # The same number serves every option; read_only is spelled with a hyphen, an underscore or "super".
+        return Kind.READ_ONLY if "read" in str(error.args[-1]).lower() else Kind.OTHER
+    if 2000 <= code < 3000 or (code == 0 and isinstance(error, pymysql.err.InterfaceError)):
+        return Kind.LOST
+    return _MYSQL.get(code, Kind.OTHER)

@@ -1,0 +1,132 @@
+"""PostgreSQL through psycopg2, with deadlines of our own."""
+
+from __future__ import annotations
+
+import select
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg2
+import psycopg2.extensions
+
+from .deadlines import Deadline
+
+if TYPE_CHECKING:
+    from .url import DatabaseTarget, Host
+
+# Where systems keep the certificates that they trust. libpq's own word for it ("system") is of no use in the wheels of
+# psycopg2, whose OpenSSL looks where the machine that built it kept them.
+_SYSTEM_CAS: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+class _Connection(psycopg2.extensions.connection):
+    """A connection whose every exchange with the server is over in ``limit_seconds``, and in the present time limit."""
+
+    limit_seconds: float | None = None
+
+
+def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connection:
+    """Return a connection to ``host``, its session set up; the present time limit holds.
+
+    Args:
+        target: what to connect to, and as whom.
+        host: which of the target's hosts.
+        must_write: refuse a server that takes no writes.
+
+    Raises:
+        psycopg2.OperationalError: there is none to be had.
+    """
+    _install_deadlines()
+    connection: _Connection = psycopg2.connect(
+        connection_factory=_Connection,
+        host=host.name,
+        port=host.port,
+        user=target.user or None,
+        password=target.password or None,
+        dbname=target.database,
+        target_session_attrs="read-write" if must_write else "any",
+        application_name="gatehouse",
+        client_encoding="UTF8",
+        gssencmode="disable",
+        **_make_tls_options(target),
+    )
+    try:
+        _set_up_session(connection, target.statement_timeout)
+        connection.limit_seconds = target.statement_timeout
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_tls_options(target: DatabaseTarget) -> dict[str, Any]:
+    options: dict[str, Any] = {"sslmode": target.tls_mode, "ssl_min_protocol_version": "TLSv1.2"}
+    if target.tls_certificate and target.tls_key:
+        options |= {"sslcert": target.tls_certificate, "sslkey": target.tls_key}
+    if target.tls_ca:
+        options["sslrootcert"] = target.tls_ca
+    elif target.tls_mode == "verify-full":
+        candidates = (ssl.get_default_verify_paths().cafile, *_SYSTEM_CAS)
+        options["sslrootcert"] = next((path for path in candidates if path and Path(path).is_file()), "system")
+    if not target.tls_mode.startswith("verify"):
+        # Whoever answers may not be the server: the password is not told in clear, only proven.
+        options["require_auth"] = "!password"
+    return options
+
+
+def _set_up_session(connection: _Connection, statement_timeout: float) -> None:
+    """Let the server give up too, a little sooner: it then frees its locks, and the connection stays of use.
+
+    A server whose client has gone away notices at the next check of the connection, where it knows how to.
+    """
+    timeout_ms = str(round(statement_timeout * 900))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
+            " set_config('TimeZone', 'UTC', false), (SELECT set_config(name, '1s', false) FROM pg_settings"
+            " WHERE name = 'client_connection_check_interval')",
+            (timeout_ms, timeout_ms),
+        )
+    connection.autocommit = False
+
+
+def _install_deadlines() -> None:
+    """Make every psycopg2 connection of this process wait in Python, where a deadline can end it.
+
+    libpq waits in C for as long as the server pleases: ``statement_timeout`` is the server's to keep, and keepalives
+    are answered by the kernel of a frozen one.
+    """
+    if psycopg2.extensions.get_wait_callback() is not _wait:
+        psycopg2.extensions.set_wait_callback(_wait)
+
+
+def _wait(connection: psycopg2.extensions.connection) -> None:
+    """Wait for the server's answer until the connection's deadline.
+
+    Raises:
+        psycopg2.OperationalError: there was none, caused by TimeoutError. psycopg2 then closes the connection, which is
+            in mid-sentence.
+    """
+    deadline = Deadline(getattr(connection, "limit_seconds", None))
+    while True:
+        state = connection.poll()
+        if state == psycopg2.extensions.POLL_OK:
+            return
+        poller = select.poll()
+        # libpq may take another socket for its next address.
+        poller.register(connection.fileno(), _EVENTS[state])
+        remaining = deadline.remaining()
+        if remaining is not None and (remaining <= 0 or not poller.poll(remaining * 1000)):
+            raise psycopg2.OperationalError("the server did not answer in time") from TimeoutError()
+        if remaining is None:
+            poller.poll()
+
+
+_EVENTS: Final = {psycopg2.extensions.POLL_READ: select.POLLIN, psycopg2.extensions.POLL_WRITE: select.POLLOUT}

@@ -1,0 +1,77 @@
+"""Run a unit of work again where that is safe, and only there."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from .deadlines import remaining_seconds, time_limit
+from .faults import ConnectionLost, DatabaseUnavailable, Kind, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+ATTEMPTS: Final = 4
+WORK_SECONDS: Final = 4.0
+# The first pause; each further one is up to twice as long.
+PAUSE_SECONDS: Final = 0.05
+
+
+def run_again(
+    unit: Callable[[], T],
+    *,
+    attempts: int = ATTEMPTS,
+    within_seconds: float = WORK_SECONDS,
+    sleep: Callable[[float], object] = time.sleep,
+) -> T:
+    """Return what ``unit`` returns, run again when it lost its connection or a race before its commit was sent.
+
+    ``unit`` holds whole transactions, from begin to commit, and reads anew whatever it decides on. Pauses are random
+    ("full jitter"), so that those who collided do not meet again; all attempts and pauses together stay within
+    ``within_seconds``.
+
+    Raises:
+        CommitOutcomeUnknown: a commit was sent and not answered. It is never run again: it may have been stored.
+        DatabaseUnavailable: it did not work out in so many attempts.
+    """
+    with time_limit(within_seconds):
+        for attempt in range(attempts):
+            try:
+                return unit()
+            except (ConnectionLost, sa.exc.DBAPIError) as error:
+                fault = _find_fault(error)
+                pause = random.uniform(0, PAUSE_SECONDS * 2**attempt)  # noqa: S311 - no secret hangs on it
+                if attempt + 1 == attempts or pause >= (remaining_seconds() or 0):
+                    raise fault from error
+            sleep(pause)
+    raise AssertionError("attempts is at least 1")
+
+
+def retrying(unit: Callable[P, T]) -> Callable[P, T]:
+    """Make every call of ``unit`` one that ``run_again`` runs."""
+
+    @functools.wraps(unit)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_again(lambda: unit(*args, **kwargs))
+
+    return run
+
+
+def _find_fault(error: ConnectionLost | sa.exc.DBAPIError) -> DatabaseUnavailable:
+    """Return what to raise when there is no further attempt.
+
+    Raises:
+        sa.exc.DBAPIError: the work itself is at fault; running it again would not help.
+    """
+    if isinstance(error, ConnectionLost):
+        return error
+    if error.orig is None or classify(error.orig) is not Kind.CONFLICT:
+        raise error
+    return DatabaseUnavailable("Too many changes at once.")

@@ -1,0 +1,1 @@
+"""Real servers and real faults, started and stopped by the tests that need them."""
