@@ -16,7 +16,8 @@ from dotenv import dotenv_values
 
 from .database import DatabaseUrlError, parse_database_url
 from .emails import canonicalize_email
-from .ratelimit import parse_limits
+from .ratelimit.plan import ALLOWED_NOTATION, PRECISION_RANGE, LimitError, parse_limits
+from .ratelimit.storage_uri import StorageUriError, parse_storage_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -111,8 +112,8 @@ def _parse_hosts(text: str) -> tuple[str, ...]:
 def _parse_limits(text: str) -> str:
     try:
         parse_limits(text)
-    except ValueError as error:
-        raise ValueError('limits such as "10/minute;100/hour"') from error
+    except LimitError as error:
+        raise ValueError(ALLOWED_NOTATION) from error
     return text
 
 
@@ -130,8 +131,11 @@ def _parse_database_url(text: str) -> str:
 
 
 def _parse_storage_uri(text: str) -> str:
-    if text != "memory://":
-        raise ValueError("memory://")
+    try:
+        parse_storage_uri(text)
+    except StorageUriError as error:
+        fault, _, allowed = str(error).partition("; expected ")
+        raise ValueError(f"{allowed} ({fault})") from None
     return text
 
 
@@ -189,6 +193,10 @@ class Settings:
     ratelimit_storage_uri: str = _setting(_parse_storage_uri, "memory://", is_secret=True)
     ratelimit_enabled: bool = _setting(_parse_bool, "true")
     ratelimit_headers_enabled: bool = _setting(_parse_bool, "true")
+    ratelimit_legacy_headers: bool = _setting(_parse_bool, "false")
+    ratelimit_store_budget_ms: int = _setting(_parse_int(at_least=5, at_most=1000), "25")
+    ratelimit_fallback: str = _setting(_parse_choice("local", "allow", "deny"), "local")
+    ratelimit_precision: int = _setting(_parse_int(at_least=PRECISION_RANGE[0], at_most=PRECISION_RANGE[-1]), "100")
     ratelimit_default: str = _setting(_parse_limits, "600/minute")
     ratelimit_login: str = _setting(_parse_limits, "10/minute;50/hour")
     ratelimit_login_address: str = _setting(_parse_limits, "30/minute;300/hour")

@@ -17,9 +17,9 @@ def account() -> str:
         body = parse_json(request.get_data(cache=True))
         return f"account:{canonicalize_email(body['email'])}"
     except (MalformedBody, KeyError, TypeError, ValueError):
-        return "account:"
+        return ""
 
 
 def own_account() -> str:
     """Return the caller's own account: guesses by whoever holds a session count with those of everybody else."""
-    return f"account:{current_user.user.email}"
+    return f"account:{current_user.user.email}" if current_user.is_authenticated else ""

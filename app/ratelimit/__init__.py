@@ -1,8 +1,27 @@
-"""TEMP."""
+"""Rate limits: sliding windows that are exact, decided in one round trip, and that survive their store."""
 
-import limits
+from __future__ import annotations
 
+from .decision import Decision, Outcome
+from .engine import Engine
+from .plan import Charge, ChargeKind, Fallback, Limit, LimitError, Plan, compile_plan, parse_limits
+from .storage_uri import StorageUriError, parse_storage_uri
+from .subject import encode_subject, normalise_address
 
-def parse_limits(text: str) -> list[limits.RateLimitItem]:
-    """Return the limits that ``text`` names."""
-    return limits.parse_many(text)
+__all__ = [
+    "Charge",
+    "ChargeKind",
+    "Decision",
+    "Engine",
+    "Fallback",
+    "Limit",
+    "LimitError",
+    "Outcome",
+    "Plan",
+    "StorageUriError",
+    "compile_plan",
+    "encode_subject",
+    "normalise_address",
+    "parse_limits",
+    "parse_storage_uri",
+]

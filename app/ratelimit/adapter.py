@@ -1,49 +1,301 @@
-"""TEMP: the limiter's Flask face."""
+"""The limiter's face to Flask: decorators, headers, and the refusal. Nothing else of it knows Flask."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+
+from app.utils import AppError
+
+from .engine import BUDGET_MS_DEFAULT, Engine
+from .headers import make_headers
+from .plan import PRECISION_DEFAULT, Fallback, LimitError, parse_limits
+from .rules import SETTING_PREFIX, Policy, Rule
+from .subject import normalise_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from flask import Flask
+    from .decision import Decision
+    from .rules import By
 
-View = TypeVar("View", bound="Callable[..., Any]")
+_EXTENSION: Final = "ratelimit"
+_RULES: Final = "__rate_limits__"
+_EXEMPT: Final = "__rate_limit_exempt__"
+_NOT_LIMITS: Final = frozenset(
+    {"storage_uri", "enabled", "headers_enabled", "legacy_headers", "store_budget_ms", "fallback", "precision"}
+)
+
+Target = TypeVar("Target", bound="Callable[..., Any] | Blueprint")
 
 
-class Limiter:
-    """TEMP."""
+class RateLimited(AppError):
+    """A limit refused the request; the same request is admitted after ``retry_after_seconds``."""
 
-    def init_app(self, app: Flask, settings: Any) -> None:
-        """TEMP."""
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
 
-    def is_degraded(self) -> bool:
-        """TEMP."""
-        return False
-
-    def show(self, key: str) -> dict[str, int]:
-        """TEMP."""
-        return {}
-
-    def clear(self, key: str) -> None:
-        """TEMP."""
+    def __init__(self, retry_after_seconds: int, *, limit_name: str | None = None) -> None:
+        self.limit_name = limit_name
+        super().__init__(
+            f"Too many requests. Try again in {retry_after_seconds} s.", retry_after_seconds=retry_after_seconds
+        )
 
 
 def address() -> str:
-    """TEMP."""
-    return ""
+    """Return the caller's address: an IPv4 address, or an IPv6 address' /64."""
+    return normalise_address(request.remote_addr or "")
 
 
-def rate_limit(limits: str, *, by: Any = address, failures_only: bool = False) -> Callable[[View], View]:
-    """TEMP."""
+def rate_limit(  # noqa: PLR0913 - the properties of a rule, all by name
+    limits: str | Callable[[], str],
+    *,
+    by: By | Sequence[By] = address,
+    cost: int | Callable[[], int] = 1,
+    scope: str | None = None,
+    when: Callable[[], bool] | None = None,
+    failures_only: bool = False,
+    shadow: bool = False,
+    fallback: Fallback | str | None = None,
+    strict: bool = False,
+    block: str | None = None,
+) -> Callable[[Target], Target]:
+    """Limit a view, or every view of a blueprint. Several may stand above one another; all have to admit the request.
 
-    def decorate(view: View) -> View:
-        return view
+    Args:
+        limits: ``"10/minute;100/hour"``, the name of a setting such as ``"RATELIMIT_LOGIN"``, or a function that
+            returns a notation for each request (such as the most generous of the caller's roles).
+        by: whom a request counts against: one or several functions that return a text; with an empty text the rule
+            does not apply. Several are decided together, all or nothing.
+        cost: how many units a request takes.
+        scope: the name of the counters; rules of one scope share them. The default is the setting, or the endpoint.
+        when: whether the rule applies to this request.
+        failures_only: charge first and give back when the answer's status is below 400. Implies ``strict``.
+        shadow: only count what would have been refused.
+        fallback: what decides while the store is away, if not ``RATELIMIT_FALLBACK``.
+        strict: hold through an outage: each process then grants only its share of what is left.
+        block: limits on refusals, such as ``"10/hour;30/day"``: who is refused more often is refused altogether until
+            the refusals have left their window.
+
+    Raises:
+        LimitError: a notation is malformed.
+    """
+    rule = Rule(
+        limits=limits,
+        by=(by,) if callable(by) else tuple(by),
+        cost=cost,
+        scope=scope,
+        when=when,
+        failures_only=failures_only,
+        is_shadow=shadow,
+        fallback=Fallback(fallback) if isinstance(fallback, str) else fallback,
+        is_strict=strict,
+        block=block,
+    )
+
+    def decorate(target: Target) -> Target:
+        setattr(target, _RULES, (rule, *getattr(target, _RULES, ())))
+        return target
 
     return decorate
 
 
-def exempt(view: View) -> View:
-    """TEMP."""
-    return view
+def exempt(target: Target) -> Target:
+    """Free a view, or a blueprint, from the default limits; limits of its own still hold."""
+    setattr(target, _EXEMPT, True)
+    return target
+
+
+@dataclass(slots=True)
+class _State:
+    engine: Engine
+    policy: Policy
+    default: Rule | None
+    has_headers: bool
+    has_legacy_headers: bool
+    rules_by_view: dict[tuple[str | None, str], tuple[Rule, ...]]
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What was decided about the current request."""
+
+    decision: Decision
+    is_settled: bool = False
+
+
+class Limiter:
+    """Decides about every request of an app before its view, and tells the answer in headers."""
+
+    def init_app(self, app: Flask, settings: object, *, on_change: Callable[[bool], None] | None = None) -> None:
+        """Limit ``app`` as ``settings`` say: attributes ``ratelimit_…`` and ``workers``, or a mapping of ``RATELIMIT_…``.
+
+        Raises:
+            StorageUriError, LimitError: a setting is malformed.
+        """
+        values = _read_settings(settings)
+        if not values.get("enabled", True):
+            return
+        limits = {
+            SETTING_PREFIX + name.upper(): str(text)
+            for name, text in values.items()
+            if name not in _NOT_LIMITS and text
+        }
+        precision = int(values.get("precision", PRECISION_DEFAULT))
+        workers = getattr(settings, "workers", None)
+        engine = Engine(
+            str(values.get("storage_uri", "memory://")),
+            budget_ms=float(values.get("store_budget_ms", BUDGET_MS_DEFAULT)),
+            fallback=Fallback(values.get("fallback", "local")),
+            workers=int(workers or 1),
+            on_change=on_change or (lambda _is_degraded: None),
+        )
+        has_default = f"{SETTING_PREFIX}DEFAULT" in limits
+        app.extensions[_EXTENSION] = _State(
+            engine=engine,
+            policy=Policy(limits, precision=precision),
+            default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if has_default else None,
+            has_headers=bool(values.get("headers_enabled", True)),
+            has_legacy_headers=bool(values.get("legacy_headers", False)),
+            rules_by_view={},
+        )
+        app.before_request(self._decide)
+        app.after_request(self._tell)
+
+    # --- for the app --------------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine | None:
+        """The current app's engine; none when limits are switched off."""
+        state = _find_state()
+        return state.engine if state is not None else None
+
+    @property
+    def policy(self) -> Mapping[str, str]:
+        """The limits in force, by the name of their setting."""
+        state = _find_state()
+        return state.policy.limits if state is not None else {}
+
+    def replace_policy(self, limits: Mapping[str, str]) -> None:
+        """Put ``limits``, by the names of their settings, in force in this process from the next request on.
+
+        Raises:
+            LimitError: one is malformed; nothing has changed.
+        """
+        state = _find_state()
+        if state is not None:
+            state.policy.replace(limits)
+
+    def is_degraded(self) -> bool:
+        """Say whether this process decides by itself because the store is away."""
+        engine = self.engine
+        return engine is not None and engine.is_degraded
+
+    def clear(self, key: str) -> bool:
+        """Forget what was counted against ``key``, such as ``account:someone``; say whether there was anything.
+
+        Raises:
+            redis.exceptions.RedisError: the store is away.
+        """
+        engine = self.engine
+        return engine is not None and engine.clear(key)
+
+    def show(self, key: str) -> dict[str, int]:
+        """Return how many units each window of ``key`` holds.
+
+        Raises:
+            redis.exceptions.RedisError: the store is away.
+        """
+        engine = self.engine
+        return engine.show(key) if engine is not None else {}
+
+    # --- around a request ---------------------------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        state = _find_state()
+        assert state is not None  # noqa: S101 - init_app registered this method and the state together
+        endpoint = request.endpoint
+        key = (endpoint, request.method)
+        rules = state.rules_by_view.get(key)
+        if rules is None:
+            rules = _find_rules(state, endpoint)
+            # An endpoint has few methods; a request's own words are no key to remember.
+            if endpoint is not None:
+                state.rules_by_view[key] = rules
+        charges = []
+        for rule in rules:
+            if rule.when is not None and not rule.when():
+                continue
+            own = state.policy.make_charges(rule, endpoint or "")
+            if rule.is_shadow:
+                state.engine.decide(*own)
+            else:
+                charges += own
+        if not charges:
+            return
+        decision = state.engine.decide(*charges)
+        g.rate_limit_verdict = _Verdict(decision)
+        if not decision.is_admitted:
+            limit = decision.refused_by
+            raise RateLimited(decision.retry_after_seconds, limit_name=limit.name if limit else None)
+
+    def _tell(self, response: Response) -> Response:
+        verdict: _Verdict | None = g.get("rate_limit_verdict")
+        state = _find_state()
+        if verdict is None or state is None:
+            return response
+        if state.has_headers:
+            for name, value in make_headers(verdict.decision, has_legacy=state.has_legacy_headers):
+                response.headers[name] = value
+        elif not verdict.decision.is_admitted:
+            response.headers["Retry-After"] = str(verdict.decision.retry_after_seconds)
+        if not verdict.is_settled and response.status_code < 400:
+            verdict.is_settled = True
+            state.engine.settle(verdict.decision)
+        return response
+
+
+def _find_state() -> _State | None:
+    return current_app.extensions.get(_EXTENSION)
+
+
+def _read_settings(settings: object) -> dict[str, Any]:
+    """Return the settings without their prefix, by names in lower case."""
+    if is_dataclass(settings):
+        named = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    elif hasattr(settings, "items"):
+        named = {str(name).lower(): value for name, value in settings.items()}
+    else:
+        named = dict(vars(settings))
+    prefix = SETTING_PREFIX.lower()
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+
+
+def _find_rules(state: _State, endpoint: str | None) -> tuple[Rule, ...]:
+    """Return the rules of a view: its own, those of its blueprints, and the default unless it is exempt.
+
+    Raises:
+        LimitError: a rule names a setting that does not exist.
+    """
+    targets: list[object] = []
+    if endpoint is not None:
+        view = current_app.view_functions[endpoint]
+        targets.append(view)
+        view_class = getattr(view, "view_class", None)
+        if view_class is not None:
+            targets += [view_class, getattr(view_class, request.method.lower(), None)]
+        targets += [current_app.blueprints[name] for name in request.blueprints]
+    rules = [rule for target in targets for rule in getattr(target, _RULES, ())]
+    for rule in rules:
+        if rule.setting is not None and rule.setting not in state.policy.limits:
+            raise LimitError(f"a route names the setting {rule.setting}, which does not exist")
+    is_exempt = any(getattr(target, _EXEMPT, False) for target in targets)
+    if state.default is not None and not is_exempt:
+        rules.append(state.default)
+    return tuple(dict.fromkeys(rules))
+
+
+__all__ = ["LimitError", "Limiter", "RateLimited", "address", "exempt", "parse_limits", "rate_limit"]

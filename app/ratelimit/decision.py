@@ -1,0 +1,117 @@
+"""What was decided, in a form that costs nothing until somebody asks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .plan import Charge, Limit
+
+US: Final = 1_000_000
+HEAD_FIELDS: Final = 3
+LIMIT_FIELDS: Final = 3
+
+
+class Store(Protocol):
+    """Where windows are kept: it decides all charges together, all or nothing."""
+
+    def decide(self, charges: Sequence[Charge]) -> Values:
+        """Take every charge, or none of them."""
+
+    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
+        """Give back what ``charges`` took under ``stamps``, one stamp for each limit."""
+
+
+# A store's answer: the 1-based place of the limit that refused (0: none), the wait and the store's time, both in
+# microseconds, and for each limit what is left, when more comes back (µs from now), and the stamp of the charge.
+Values = tuple[float, ...]
+
+
+class Outcome(NamedTuple):
+    """One limit after the decision: what is left, and in how many microseconds more comes back."""
+
+    limit: Limit
+    remaining: int
+    reset_us: int
+
+    @property
+    def reset_seconds(self) -> int:
+        """The whole seconds until more comes back."""
+        return -(-self.reset_us // US)
+
+
+class Part(NamedTuple):
+    """The charges that one store took, or refused, together."""
+
+    charges: Sequence[Charge]
+    values: Values
+    store: Store | None
+    is_local: bool = False
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Every limit of this part."""
+        limits = [limit for charge in self.charges for limit in charge.plan.limits]
+        values = self.values
+        return [
+            Outcome(limit, int(values[place]), int(values[place + 1]))
+            for limit, place in zip(limits, range(HEAD_FIELDS, len(values), LIMIT_FIELDS), strict=True)
+        ]
+
+    def slices(self) -> list[tuple[Charge, Values]]:
+        """Return every charge with its own values: remaining, reset and stamp of each of its limits."""
+        rows = []
+        first = HEAD_FIELDS
+        for charge in self.charges:
+            last = first + LIMIT_FIELDS * len(charge.plan.limits)
+            rows.append((charge, self.values[first:last]))
+            first = last
+        return rows
+
+
+class Decision:
+    """Whether a request may go on, what is left of each of its limits, and how long to wait if it may not."""
+
+    __slots__ = ("_refused_part", "is_admitted", "is_cached", "is_local", "mirrored", "parts", "wait_us")
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        is_admitted: bool = True,
+        wait_us: float = 0,
+        refused_part: Part | None = None,
+        is_local: bool = False,
+        is_cached: bool = False,
+    ) -> None:
+        self.parts = parts
+        self.mirrored: tuple[tuple[Charge, tuple[int, ...]], ...] = ()
+        self.is_admitted = is_admitted
+        self.wait_us = int(wait_us)
+        self._refused_part = refused_part
+        self.is_local = is_local
+        self.is_cached = is_cached
+
+    def __repr__(self) -> str:
+        verdict = "admitted" if self.is_admitted else f"refused for {self.wait_us} µs by {self.refused_by}"
+        return f"<Decision {verdict}{', locally' if self.is_local else ''}>"
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """Every limit that took part."""
+        return [outcome for part in self.parts for outcome in part.outcomes]
+
+    @property
+    def refused_by(self) -> Limit | None:
+        """The limit that asks for the longest wait, if any refused."""
+        part = self._refused_part
+        if part is None or not part.values or not part.values[0]:
+            return None
+        return part.outcomes[int(part.values[0]) - 1].limit
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """The whole seconds after which the same request is admitted if nobody else comes; at least 1."""
+        return max(1, -(-self.wait_us // US))

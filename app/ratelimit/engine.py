@@ -1,0 +1,413 @@
+"""The engine: one decision for all limits of a request, whatever becomes of the store."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from .arrears import Arrears, Entry
+from .cluster import ClusterTransport
+from .decision import HEAD_FIELDS, LIMIT_FIELDS, Decision, Part
+from .memory import MAX_WINDOWS_DEFAULT, MemoryStore, monotonic_us
+from .node import Node, StoreAwayError, read_values
+from .plan import KEY_PREFIX, US, Charge, ChargeKind, Fallback, Plan
+from .refusals import RefusalCache, RefusalTally
+from .scripts import pack_decide, pack_merge
+from .storage_uri import parse_storage_uri
+from .subject import encode_subject
+from .transport import SentinelTransport, SingleTransport, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+BUDGET_MS_DEFAULT: Final = 25
+# What is left of the budget pays for the decision in memory that follows a silent store, and for the scheduler.
+STORE_SHARE_OF_BUDGET: Final = 0.8
+DENIED_WAIT_US: Final = 1_000_000
+SCAN_BATCH: Final = 500
+SCAN_MAX: Final = 20_000
+TRANSPORTS: Final = {
+    "single": SingleTransport,
+    "unix": SingleTransport,
+    "sentinel": SentinelTransport,
+    "cluster": ClusterTransport,
+}
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class Engine:
+    """Decides whether a request may go on, within a budget of time.
+
+    A lost store must not lock everyone out and must not open the gate either: each process goes on with windows of its
+    own, and tells the store of them when it is back. Safe to share between threads, and across a fork.
+    """
+
+    def __init__(  # noqa: PLR0913 - the settings, all by name
+        self,
+        uri: str = "memory://",
+        *,
+        budget_ms: float = BUDGET_MS_DEFAULT,
+        fallback: Fallback = Fallback.LOCAL,
+        workers: int = 1,
+        max_windows: int = MAX_WINDOWS_DEFAULT,
+        on_change: Callable[[bool], None] = lambda _is_degraded: None,
+    ) -> None:
+        """Decide in the store at ``uri``; ``on_change`` is told when the engine becomes degraded, and when it recovers.
+
+        Nothing is connected to before the first decision, so the store may be away at the start.
+
+        Raises:
+            StorageUriError: ``uri`` is malformed.
+        """
+        parsed = parse_storage_uri(uri)
+        self._fallback = fallback
+        self._workers = workers
+        self._memory = MemoryStore(max_windows=max_windows)
+        self._arrears = Arrears()
+        self._refusals = RefusalCache()
+        self.refused = RefusalTally()
+        self._on_change = on_change
+        self._was_degraded = False
+        self._local_plans: dict[Plan, tuple[Plan, bool]] = {}
+        self._transport: Transport | None = None
+        if parsed.kind != "memory":
+            self._transport = TRANSPORTS[parsed.kind](
+                parsed, timeout_seconds=budget_ms * STORE_SHARE_OF_BUDGET / 1000, on_change=self._note_change
+            )
+        _engines.add(self)
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    def decide(self, *charges: Charge) -> Decision:
+        """Take every charge or none, within the budget, whether or not the store is there."""
+        now = time.monotonic()
+        if self._refusals:
+            known = self._refusals.find(charges, now)
+            if known is not None:
+                return self._repeat(*known)
+        transport = self._transport
+        if transport is None:
+            part = Part(charges, self._memory.decide(charges), self._memory)
+            return self._conclude_one(part, now)
+        try:
+            routes = transport.route(charges)
+        except StoreAwayError:
+            return self._conclude_one(self._decide_locally(charges), now)
+        if len(routes) == 1:
+            return self._conclude_one(self._ask(*routes[0], now), now)
+        return self._conclude(self._ask_all(routes, now), now)
+
+    def refund(self, decision: Decision) -> None:
+        """Give back everything that ``decision`` took; a store that is away keeps it until it leaves the window."""
+        self._refund(decision, lambda _charge: True)
+
+    def settle(self, decision: Decision) -> None:
+        """Give back what ``decision`` took provisionally, because the request succeeded."""
+        self._refund(decision, lambda charge: charge.kind is ChargeKind.PROVISIONAL)
+
+    def _refund(self, decision: Decision, is_meant: Callable[[Charge], bool]) -> None:
+        if not decision.is_admitted:
+            return
+        for part in decision.parts:
+            self._refund_part(part, is_meant)
+        for charge, stamps in decision.mirrored:
+            if is_meant(charge):
+                self._memory.refund([charge], stamps)
+
+    def _ask(self, node: Node, charges: Sequence[Charge], now: float) -> Part:
+        """Return the decision of ``node``, or this process's own when there is none."""
+        if node.is_away:
+            return self._decide_locally(charges)
+        owed = self._take_arrears(charges) if self._arrears else None
+        try:
+            if owed:
+                merges = self._pack_arrears(owed)
+                payload = b"".join([*merges, pack_decide(charges)])
+                reply = node.call(payload, len(merges) + 1, now=now)[-1]
+            else:
+                reply = node.call(pack_decide(charges), 1, now=now)[0]
+            return Part(charges, read_values(reply), node)
+        except StoreAwayError:
+            self._put_back_arrears(owed)
+            return self._decide_locally(charges)
+
+    def _ask_all(self, routes: list[tuple[Node, Sequence[Charge]]], now: float) -> list[Part]:
+        """Return every server's decision: all are asked before the first is heard, so it takes one round trip."""
+        asked = []
+        for node, charges in routes:
+            owed = self._take_arrears(charges) if self._arrears and not node.is_away else None
+            merges = self._pack_arrears(owed) if owed else []
+            payload = b"".join([*merges, pack_decide(charges)])
+            try:
+                link = node.start(payload, now=now)
+            except StoreAwayError:
+                self._put_back_arrears(owed)
+                asked.append((node, charges, owed, None, payload, 0))
+            else:
+                asked.append((node, charges, owed, link, payload, len(merges) + 1))
+        parts = []
+        for node, charges, owed, link, payload, replies_count in asked:
+            if link is None:
+                parts.append(self._decide_locally(charges))
+                continue
+            try:
+                reply = node.finish(link, payload, replies_count, now=now)[-1]
+                parts.append(Part(charges, read_values(reply), node))
+            except StoreAwayError:
+                self._put_back_arrears(owed)
+                parts.append(self._decide_locally(charges))
+        return parts
+
+    def _conclude_one(self, part: Part, now: float) -> Decision:
+        if not part.values[0]:
+            decision = Decision((part,), is_local=part.is_local)
+            if self._transport is None:
+                return decision
+            floor = self._note_admitted(part, decision, now)
+            if floor is None:
+                return decision
+            self.refund(decision)
+            part = floor
+        self._note_refused(part, now)
+        return Decision((part,), is_admitted=False, wait_us=part.values[1], refused_part=part, is_local=part.is_local)
+
+    def _conclude(self, parts: list[Part], now: float) -> Decision:
+        is_local = any(part.is_local for part in parts)
+        refused = [part for part in parts if part.values[0]]
+        if not refused:
+            decision = Decision(parts, is_local=is_local)
+            floors = [self._note_admitted(part, decision, now) for part in parts]
+            refused = [floor for floor in floors if floor is not None]
+            if not refused:
+                return decision
+            self.refund(decision)
+            parts = refused
+        else:
+            for part in parts:
+                self._refund_part(part)
+        for part in refused:
+            self._note_refused(part, now)
+        longest = max(refused, key=lambda part: part.values[1])
+        return Decision(parts, is_admitted=False, wait_us=longest.values[1], refused_part=longest, is_local=is_local)
+
+    def _repeat(self, part: Part, wait_us: int) -> Decision:
+        passed_us = part.values[1] - wait_us
+        values = list(part.values)
+        for place in range(HEAD_FIELDS + 1, len(values), LIMIT_FIELDS):
+            values[place] = max(0, values[place] - passed_us)
+        part = part._replace(values=tuple(values))
+        decision = Decision(
+            (part,), is_admitted=False, wait_us=wait_us, refused_part=part, is_local=part.is_local, is_cached=True
+        )
+        self._tally(part)
+        return decision
+
+    def _note_admitted(self, part: Part, decision: Decision, now: float) -> Part | None:
+        """Remember, of what was admitted, all that an outage of the store must not make forgotten.
+
+        What a store admits soon after it came back has to be admitted by this process's own memory too, if the limit
+        is strict: the store may have lost what it knew. Returns the memory's refusal, if it refuses.
+        """
+        if part.is_local:
+            at_us = int(part.values[2])
+            for charge in part.charges:
+                if charge.cost:
+                    self._arrears.add(charge, at_us)
+            return None
+        mirrored = [charge for charge in part.charges if charge.plan.is_mirrored and charge.cost]
+        if not mirrored:
+            return None
+        longest_us = max(charge.plan.longest_us for charge in mirrored)
+        if isinstance(part.store, Node) and (now - part.store.recovered_at) * US < longest_us:
+            own = Part(mirrored, self._memory.decide(mirrored), self._memory, is_local=True)
+            if own.values[0]:
+                return own
+            stamps = [tuple(int(stamp) for stamp in values[2::LIMIT_FIELDS]) for _charge, values in own.slices()]
+        else:
+            stamps = [self._memory.note(charge) for charge in mirrored]
+        decision.mirrored += tuple(zip(mirrored, stamps, strict=True))
+        return None
+
+    def _note_refused(self, part: Part, now: float) -> None:
+        refused_place = int(part.values[0]) - 1
+        for charge, values in part.slices():
+            if charge.kind is ChargeKind.BLOCK:
+                self._count_refusal(charge, part)
+            limits = charge.plan.limits
+            if 0 <= refused_place < len(limits):
+                # Of several subjects only the one whose limit refused is certain to be refused again, and its
+                # answer alone is remembered: the other's counters are nobody else's business.
+                self.refused.add(limits[refused_place].name, charge.subject)
+                own_part = Part((charge,), (refused_place + 1, *part.values[1:3], *values), None, part.is_local)
+                self._refusals.add(own_part, charge, wait_us=int(part.values[1]), now=now)
+            refused_place -= len(limits)
+
+    def _count_refusal(self, charge: Charge, part: Part) -> None:
+        """Count one refusal against the block of ``charge``, where it was refused."""
+        counted = charge._replace(cost=1)
+        if isinstance(part.store, Node):
+            with contextlib.suppress(StoreAwayError):
+                part.store.call(pack_merge(charge.plan, charge.subject, 1, age_us=0), 1, now=time.monotonic())
+        else:
+            self._memory.note(counted)
+
+    def _tally(self, part: Part) -> None:
+        charge = part.charges[0]
+        self.refused.add(charge.plan.limits[int(part.values[0]) - 1].name, charge.subject)
+
+    def _refund_part(self, part: Part, is_meant: Callable[[Charge], bool] = lambda _charge: True) -> None:
+        if part.values[0] or part.store is None:
+            return
+        meant = [(charge, values) for charge, values in part.slices() if charge.cost and is_meant(charge)]
+        if not meant:
+            return
+        if part.is_local:
+            at_us = int(part.values[2])
+            for charge, _values in meant:
+                self._arrears.remove(charge, at_us)
+        charges = [charge for charge, _values in meant]
+        stamps = [stamp for _charge, values in meant for stamp in values[2::LIMIT_FIELDS]]
+        # A store that is away keeps what it has until it leaves the window.
+        with contextlib.suppress(StoreAwayError):
+            part.store.refund(charges, stamps)
+        self._refusals.clear()
+
+    # --- without the store --------------------------------------------------------------------------------------------
+
+    def _decide_locally(self, charges: Sequence[Charge]) -> Part:
+        local = []
+        for charge in charges:
+            plan, is_denied = self._local_plan(charge.plan)
+            if is_denied:
+                row = (0.0, float(DENIED_WAIT_US), 0.0) * sum(len(other.plan.limits) for other in charges)
+                return Part(charges, (1.0, float(DENIED_WAIT_US), 0.0, *row), None, is_local=True)
+            local.append(charge._replace(plan=plan))
+        return Part(local, self._memory.decide(local), self._memory, is_local=True)
+
+    def _local_plan(self, plan: Plan) -> tuple[Plan, bool]:
+        """Return the limits of ``plan`` that this process watches by itself, and whether the plan denies instead."""
+        known = self._local_plans.get(plan)
+        if known is None:
+            words = {limit: limit.fallback or self._fallback for limit in plan.limits}
+            watched = Plan(limit for limit in plan.limits if words[limit] is not Fallback.ALLOW)
+            known = (watched.share(self._workers), Fallback.DENY in words.values())
+            if len(self._local_plans) > 4096:
+                self._local_plans.clear()
+            self._local_plans[plan] = known
+        return known
+
+    def _take_arrears(self, charges: Sequence[Charge]) -> list[tuple[str, list[Entry]]]:
+        taken = [(charge.subject, self._arrears.take(charge.subject)) for charge in charges]
+        return [(subject, entries) for subject, entries in taken if entries]
+
+    def _put_back_arrears(self, owed: list[tuple[str, list[Entry]]] | None) -> None:
+        for subject, entries in owed or ():
+            self._arrears.put_back(subject, entries)
+
+    def _pack_arrears(self, owed: list[tuple[str, list[Entry]]]) -> list[bytes]:
+        now_us = monotonic_us()
+        return [
+            pack_merge(charge.plan, subject, charge.cost, age_us=now_us - at_us)
+            for subject, entries in owed
+            for charge, at_us in entries
+        ]
+
+    # --- for the operator ---------------------------------------------------------------------------------------------
+
+    def show(self, subject: str) -> dict[str, int]:
+        """Return how many units each window of ``subject`` holds, by key; those that just left may still be counted.
+
+        Raises:
+            redis.exceptions.RedisError: the store is away.
+        """
+        if self._transport is None:
+            return self._memory.show(subject)
+        return dict(self._scan(f"{KEY_PREFIX}{{{encode_subject(subject)}}}:*"))
+
+    def clear(self, subject: str) -> bool:
+        """Forget all that was counted against ``subject``; say whether there was anything.
+
+        Other processes that refused the subject a moment ago go on refusing for up to a second.
+
+        Raises:
+            redis.exceptions.RedisError: the store is away; what this process counted by itself is forgotten.
+        """
+        was_known = self._memory.clear(subject)
+        self._arrears.clear(subject)
+        self._refusals.clear()
+        if self._transport is not None:
+            pattern = f"{KEY_PREFIX}{{{encode_subject(subject)}}}:*"
+            for client in self._transport.clients():
+                keys = list(client.scan_iter(match=pattern, count=SCAN_BATCH))
+                for key in keys:
+                    client.unlink(key)
+                was_known = was_known or bool(keys)
+        return was_known
+
+    def rank(self, count: int = 20) -> list[tuple[str, int]]:
+        """Return the fullest windows as (key, units), of at most ``SCAN_MAX`` that were looked at on each server.
+
+        Raises:
+            redis.exceptions.RedisError: the store is away.
+        """
+        if self._transport is None:
+            return [
+                (f"{KEY_PREFIX}{{{encode_subject(subject)}}}:{key}", units)
+                for subject, key, units in self._memory.rank(count)
+            ]
+        return sorted(self._scan(f"{KEY_PREFIX}*"), key=lambda row: -row[1])[:count]
+
+    def _scan(self, pattern: str) -> Iterator[tuple[str, int]]:
+        assert self._transport is not None  # noqa: S101 - for the type checker; callers have looked
+        for client in self._transport.clients():
+            keys = itertools.islice(client.scan_iter(match=pattern, count=SCAN_BATCH), SCAN_MAX)
+            while batch := list(itertools.islice(keys, SCAN_BATCH)):
+                pipeline = client.pipeline(transaction=False)
+                for key in batch:
+                    pipeline.zcard(key)
+                    pipeline.zrange(key, 0, 0, withscores=True)
+                    pipeline.zrange(key, -1, -1, withscores=True)
+                answers = pipeline.execute()
+                for place, key in enumerate(batch):
+                    units, head, tail = answers[place * 3 : place * 3 + 3]
+                    if units and not key.endswith(b":e"):
+                        units = int(tail[0][1]) - (int(head[0][1]) if head[0][0] == b"0" else 0)
+                    yield key.decode(), int(units)
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether this process decides anything by itself for want of the store."""
+        return self._transport is not None and self._transport.is_degraded
+
+    def _note_change(self, _node: Node) -> None:
+        is_degraded = self.is_degraded
+        if is_degraded != self._was_degraded:
+            self._was_degraded = is_degraded
+            self._on_change(is_degraded)
+
+    def close(self) -> None:
+        """Close every connection; the engine is of no further use."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a child process: connections, threads and locks are the parent's."""
+        self._memory.reset_after_fork()
+        self._arrears.reset_after_fork()
+        if self._transport is not None:
+            self._transport.reset_after_fork()
+
+
+def _reset_all_after_fork() -> None:
+    for engine in list(_engines):
+        engine.reset_after_fork()
+
+
+os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -1,0 +1,178 @@
+"""One connection to a Redis server, opened by redis-py and then spoken to directly.
+
+redis-py connects, authenticates, selects the database and does TLS. The exchange itself is one write and one read:
+its pool, retry and parser layers cost more than the decision, and its timeouts are for each read, not for the whole.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from redis.connection import Connection
+
+Reply = bytes | int | None | Exception
+
+_READ_SIZE: Final = 65536
+_CRLF: Final = b"\r\n"
+IDLE_CHECK_SECONDS: Final = 1.0
+HAS_KERNEL_TIMEOUTS: Final = sys.platform in {"linux", "darwin"}
+
+
+class ReplyError(Exception):
+    """The server answered, and the answer is an error; ``code`` is its first word."""
+
+    def __init__(self, text: str) -> None:
+        self.code, _, self.detail = text.partition(" ")
+        super().__init__(text)
+
+
+class LinkError(Exception):
+    """The connection broke, or the answer did not come in time."""
+
+
+class Link:
+    """An open connection: used by one thread at a time, and dropped after its first failure."""
+
+    __slots__ = ("_connection", "_has_kernel_timeout", "_socket", "_timeout_seconds", "generation", "used_at")
+
+    def __init__(self, connection: Connection, *, timeout_seconds: float, generation: int = 0) -> None:
+        """Open ``connection``; this may take as long as its own timeouts, so it belongs on a background thread.
+
+        Raises:
+            redis.exceptions.RedisError: it could not be opened.
+        """
+        connection.connect()
+        raw = connection._get_socket()  # type: ignore[no-untyped-call]  # noqa: SLF001 - see the module's docstring
+        assert isinstance(raw, socket.socket)  # noqa: S101 - connect() either made one or raised
+        self._connection = connection
+        self._socket = raw
+        self._timeout_seconds = 0.0
+        # A kernel timeout saves the poll() before every read and write that Python's own timeouts cost.
+        self._has_kernel_timeout = HAS_KERNEL_TIMEOUTS and not isinstance(raw, ssl.SSLSocket)
+        if self._has_kernel_timeout:
+            raw.settimeout(None)
+        self._set_timeout(timeout_seconds)
+        self.generation = generation
+        self.used_at = time.monotonic()
+
+    def exchange(self, payload: bytes, replies_count: int, deadline: float) -> list[Reply]:
+        """Send packed commands and return their replies, before ``deadline`` (on the monotonic clock).
+
+        Raises:
+            LinkError: the connection is of no further use; whether the commands were carried out is unknown.
+        """
+        self.send(payload)
+        return self.receive(replies_count, deadline)
+
+    def send(self, payload: bytes) -> None:
+        """Send packed commands.
+
+        Raises:
+            LinkError: the connection is of no further use.
+        """
+        try:
+            self._socket.sendall(payload)
+        except OSError as error:
+            raise LinkError(type(error).__name__) from error
+
+    def receive(self, replies_count: int, deadline: float) -> list[Reply]:
+        """Return the replies to what was sent, before ``deadline`` (on the monotonic clock).
+
+        Raises:
+            LinkError: the connection is of no further use; whether the commands were carried out is unknown.
+        """
+        try:
+            data = self._socket.recv(_READ_SIZE)
+            while True:
+                replies = parse_replies(data, replies_count)
+                if replies is not None:
+                    return replies
+                if not data:
+                    raise LinkError("the server closed the connection")
+                data = self._read_more(data, deadline)
+        except OSError as error:
+            raise LinkError(type(error).__name__) from error
+
+    def _read_more(self, data: bytes, deadline: float) -> bytes:
+        left_seconds = deadline - time.monotonic()
+        if left_seconds <= 0:
+            raise LinkError("the answer came too slowly")
+        usual_seconds = self._timeout_seconds
+        self._set_timeout(left_seconds)
+        more = self._socket.recv(_READ_SIZE)
+        self._set_timeout(usual_seconds)
+        if not more:
+            raise LinkError("the server closed the connection")
+        return data + more
+
+    def limit_wait(self, seconds: float) -> None:
+        """Wait at most ``seconds`` for an answer from now on."""
+        if abs(seconds - self._timeout_seconds) > 0.001:
+            self._set_timeout(seconds)
+
+    def is_dead(self) -> bool:
+        """Whether the server has closed this idle connection, or sent what nobody asked for."""
+        readable, _, _ = select.select([self._socket], [], [], 0)
+        return bool(readable)
+
+    def close(self) -> None:
+        """Close the connection, whatever its state."""
+        self._connection.disconnect()
+
+    def _set_timeout(self, seconds: float) -> None:
+        self._timeout_seconds = seconds
+        if self._has_kernel_timeout:
+            micros = max(1, int(seconds * 1_000_000))
+            value = struct.pack("ll", micros // 1_000_000, micros % 1_000_000)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        else:
+            self._socket.settimeout(max(seconds, 0.000_001))
+
+
+def pack_command(*arguments: bytes) -> bytes:
+    """Return a command as the wire takes it."""
+    parts = [b"*%d\r\n" % len(arguments)]
+    parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
+    return b"".join(parts)
+
+
+def parse_replies(data: bytes, count: int) -> list[Reply] | None:
+    """Return the ``count`` replies in ``data``, or None while they are not all there.
+
+    Raises:
+        LinkError: this is no Redis server.
+    """
+    replies: list[Reply] = []
+    place = 0
+    for _ in range(count):
+        end = data.find(_CRLF, place)
+        if end < 0:
+            return None
+        kind, head = data[place], data[place + 1 : end]
+        place = end + 2
+        if kind == 36:  # $
+            length = int(head)
+            if length < 0:
+                replies.append(None)
+                continue
+            if len(data) < place + length + 2:
+                return None
+            replies.append(data[place : place + length])
+            place += length + 2
+        elif kind == 58:  # :
+            replies.append(int(head))
+        elif kind == 43:  # +
+            replies.append(head)
+        elif kind == 45:  # -
+            replies.append(ReplyError(head.decode("utf-8", "replace")))
+        else:
+            raise LinkError("the answer is not in Redis' protocol")
+    return replies

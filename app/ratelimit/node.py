@@ -1,0 +1,429 @@
+"""One Redis server: its idle connections, its circuit breaker, and the thread that looks after both."""
+
+from __future__ import annotations
+
+import logging
+import random
+import struct
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+
+from redis.exceptions import RedisError
+
+from . import scripts
+from .link import Link, LinkError, Reply, ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis.connection import Connection
+
+    from .decision import Values
+    from .plan import Charge
+
+logger = logging.getLogger("app.ratelimit")
+
+MAX_LINKS: Final = 256
+IDLE_CHECK_SECONDS: Final = 1.0
+SOFT_FAULTS_TO_OPEN: Final = 3
+SOFT_FAULT_WINDOW_SECONDS: Final = 1.0
+PROBE_DELAY_SECONDS: Final = 0.05
+PROBE_DELAY_MAX_SECONDS: Final = 0.8
+PROBE_DELAY_GROWTH: Final = 1.6
+_ANSWERS: Final = {fields: struct.Struct(f"<{fields}d") for fields in range(3, 3 + 3 * 65, 3)}
+
+
+class StoreAwayError(Exception):
+    """The store did not decide; nobody may wait for it any longer."""
+
+
+class Connect(Protocol):
+    """Makes an unopened connection to the server, wherever it is by now; may block."""
+
+    def __call__(self, *, timeout_seconds: float) -> Connection:
+        """Return the connection."""
+
+
+class Redirect(Protocol):
+    """Carries a refused call elsewhere."""
+
+    def __call__(
+        self, node: Node, error: ReplyError, payload: bytes, replies_count: int, deadline: float
+    ) -> list[Reply] | None:
+        """Return the replies, or None."""
+
+
+class Node:
+    """A Redis server that answers in time, or is not asked.
+
+    The circuit breaker opens on the first timeout or broken connection, and on the third refusal within a second of a
+    server that is reachable but of no use (loading, read-only, out of memory). While it is open, ``is_away`` is true
+    and calls fail at once. A thread of its own, the keeper, opens connections and probes: no request pays for either,
+    whatever name look-up, TLS or a silent server may take.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Connect,
+        *,
+        timeout_seconds: float,
+        trial: bytes,
+        on_change: Callable[[Node], None] = lambda _node: None,
+        redirect: Redirect | None = None,
+    ) -> None:
+        """Keep connections that ``connect`` makes; a probe has succeeded when ``trial`` is answered without error.
+
+        ``redirect`` is asked first what to do about a call that the server refused: it returns the replies that it got
+        elsewhere, or None when it knows no better.
+        """
+        self.name = name
+        self._connect = connect
+        self._timeout_seconds = timeout_seconds
+        self._connect_timeout_seconds = max(0.25, 4 * timeout_seconds)
+        self.trial = trial
+        self._on_change = on_change
+        self._redirect = redirect
+        self.changes_count = 0
+        self.reset_after_fork()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}{' away' if self.is_away else ''}>"
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a child process: connections, threads and locks are the parent's."""
+        self.is_away = False
+        self.away_reason = ""
+        self._away_since = 0.0
+        # On the monotonic clock; infinitely long ago while it never was away.
+        self.recovered_at = float("-inf")
+        self._generation = 0
+        self._idle: deque[Link] = deque()
+        self._links_count = 0
+        self._wanted_count = 0
+        self._waiting_count = 0
+        self._connecting_since: float | None = None
+        self._soft_faults: deque[float] = deque(maxlen=SOFT_FAULTS_TO_OPEN)
+        self._condition = threading.Condition(threading.Lock())
+        self._keeper: threading.Thread | None = None
+        self._is_closed = False
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def decide(self, charges: Sequence[Charge]) -> Values:
+        """Take every charge, or none of them.
+
+        Raises:
+            StoreAwayError: the server is away.
+        """
+        now = time.monotonic()
+        return read_values(self.call(scripts.pack_decide(charges), 1, now=now)[0])
+
+    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
+        """Give back what ``charges`` took under ``stamps``, one stamp for each limit.
+
+        Raises:
+            StoreAwayError: the server is away; what was taken stays taken.
+        """
+        self.call(scripts.pack_refund(charges, stamps), 1, now=time.monotonic())
+
+    def call(self, payload: bytes, replies_count: int, *, now: float) -> list[Reply]:
+        """Return the replies to ``payload`` within the budget that began at ``now`` (on the monotonic clock).
+
+        Raises:
+            StoreAwayError: the server is away, or answered that it can do nothing.
+        """
+        return self.finish(self.start(payload, now=now), payload, replies_count, now=now)
+
+    def start(self, payload: bytes, *, now: float) -> Link:
+        """Send ``payload``; return the link that its replies will come by, for ``finish`` alone.
+
+        Raises:
+            StoreAwayError: the server is away.
+        """
+        link = self.take(now)
+        try:
+            link.send(payload)
+        except LinkError as error:
+            self.fail(link, error)
+        return link
+
+    def finish(self, link: Link, payload: bytes, replies_count: int, *, now: float) -> list[Reply]:
+        """Return the replies to the ``payload`` that was sent by ``link``.
+
+        Raises:
+            StoreAwayError: the server is away, or answered that it can do nothing.
+        """
+        deadline = now + self._timeout_seconds
+        try:
+            replies = link.receive(replies_count, deadline)
+        except LinkError as error:
+            self.fail(link, error)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                return self._handle_errors(link, payload, replies, deadline)
+        self.give_back(link)
+        return replies
+
+    def take(self, now: float) -> Link:
+        """Return a link to use alone until it is given back or has failed.
+
+        Raises:
+            StoreAwayError: the server is away, or there is no link in time.
+        """
+        if self.is_away:
+            raise StoreAwayError(self.name)
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            return self._wait_for_link(now)
+        # A server that restarted or has a timeout of its own closes idle connections: that is no outage.
+        while now - link.used_at > IDLE_CHECK_SECONDS and link.is_dead():
+            self._drop(link)
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return self._wait_for_link(now)
+        link.used_at = now
+        return link
+
+    def give_back(self, link: Link) -> None:
+        """Take ``link`` back for others to use."""
+        if link.generation != self._generation:
+            self._drop(link)
+            return
+        self._idle.append(link)
+        if self._waiting_count:
+            with self._condition:
+                self._condition.notify()
+
+    def fail(self, link: Link, error: LinkError) -> NoReturn:
+        """Open the breaker because ``link`` broke.
+
+        Raises:
+            StoreAwayError: always.
+        """
+        self._drop(link)
+        # A link from before the last opening tells nothing about the server of now.
+        if link.generation == self._generation:
+            self.trip(str(error))
+        raise StoreAwayError(self.name) from error
+
+    def _handle_errors(self, link: Link, payload: bytes, replies: list[Reply], deadline: float) -> list[Reply]:
+        errors = [reply for reply in replies if isinstance(reply, ReplyError)]
+        if all(error.code == "NOSCRIPT" for error in errors) and len(errors) == len(replies):
+            # Nothing was carried out, so this is the one case that is safe to send again.
+            try:
+                answers = link.exchange(scripts.LOAD_ALL + payload, scripts.LOAD_ALL_COUNT + len(replies), deadline)
+            except LinkError as error:
+                self.fail(link, error)
+            replies = answers[scripts.LOAD_ALL_COUNT :]
+            errors = [reply for reply in answers if isinstance(reply, ReplyError)]
+        self.give_back(link)
+        if not errors:
+            return replies
+        if self._redirect is not None and len(errors) == len(replies):
+            redirected = self._redirect(self, errors[0], payload, len(replies), deadline)
+            if redirected is not None:
+                return redirected
+        self.note_soft_fault(errors[0])
+        raise StoreAwayError(self.name) from errors[0]
+
+    def note_soft_fault(self, error: ReplyError) -> None:
+        """Count an answer of a server that is reachable but of no use; the third within a second opens the breaker."""
+        now = time.monotonic()
+        self._soft_faults.append(now)
+        faults = self._soft_faults
+        if len(faults) == SOFT_FAULTS_TO_OPEN and now - faults[0] <= SOFT_FAULT_WINDOW_SECONDS:
+            self.trip(error.code)
+
+    def _wait_for_link(self, now: float) -> Link:
+        deadline = now + self._timeout_seconds
+        with self._condition:
+            self._waiting_count += 1
+            self._wanted_count += 1
+            self._wake_keeper()
+            try:
+                while not self.is_away:
+                    try:
+                        link = self._idle.pop()
+                    except IndexError:
+                        left_seconds = deadline - time.monotonic()
+                        if left_seconds <= 0:
+                            break
+                        self._condition.wait(left_seconds)
+                        continue
+                    link.used_at = now
+                    return link
+            finally:
+                self._waiting_count -= 1
+            since = self._connecting_since
+        if since is not None and since <= now + self._timeout_seconds / 2:
+            self.trip("no connection in time")
+        raise StoreAwayError(self.name)
+
+    def _drop(self, link: Link) -> None:
+        with self._condition:
+            self._links_count -= 1
+        link.close()
+
+    # --- the breaker --------------------------------------------------------------------------------------------------
+
+    def trip(self, reason: str) -> None:
+        """Open the breaker: from now on nobody asks this server until a probe of it has succeeded."""
+        with self._condition:
+            if self.is_away or self._is_closed:
+                return
+            self.is_away = True
+            self.away_reason = reason
+            self._away_since = time.monotonic()
+            self._generation += 1
+            self._wanted_count = 0
+            dropped = list(self._idle)
+            self._idle.clear()
+            self._links_count -= len(dropped)
+            self._wake_keeper()
+            self._condition.notify_all()
+        for link in dropped:
+            link.close()
+        self.changes_count += 1
+        logger.warning("rate limit store %s is away (%s); this process decides by itself", self.name, reason)
+        self._on_change(self)
+
+    def _recover(self, link: Link) -> None:
+        with self._condition:
+            self._links_count += 1
+            self._idle.append(link)
+            self._soft_faults.clear()
+            self.recovered_at = time.monotonic()
+            self.is_away = False
+            away_seconds = self.recovered_at - self._away_since
+        self.changes_count += 1
+        logger.warning("rate limit store %s is back after %.1f s", self.name, away_seconds)
+        self._on_change(self)
+
+    # --- the keeper ---------------------------------------------------------------------------------------------------
+
+    def close(self, *, is_waiting: bool = True) -> None:
+        """Close every idle connection and end the keeper; a closed node is away for good."""
+        with self._condition:
+            self._is_closed = True
+            self.is_away = True
+            self._generation += 1
+            dropped = list(self._idle)
+            self._idle.clear()
+            self._condition.notify_all()
+            keeper = self._keeper
+        for link in dropped:
+            link.close()
+        if is_waiting and keeper is not None and keeper is not threading.current_thread():
+            keeper.join(timeout=2 * self._connect_timeout_seconds)
+
+    def _wake_keeper(self) -> None:
+        """Have the keeper running and looking; the lock is held."""
+        if self._keeper is None or not self._keeper.is_alive():
+            self._keeper = threading.Thread(target=self._keep, name=f"ratelimit-{self.name}", daemon=True)
+            self._keeper.start()
+        self._condition.notify_all()
+
+    def _keep(self) -> None:
+        probes_count = 0
+        while True:
+            with self._condition:
+                while not (self._wanted_count or self.is_away or self._is_closed):
+                    self._condition.wait()
+                if self._is_closed:
+                    return
+                if self.is_away:
+                    delay = min(PROBE_DELAY_SECONDS * PROBE_DELAY_GROWTH**probes_count, PROBE_DELAY_MAX_SECONDS)
+                    until = time.monotonic() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
+                    while not self._is_closed and (left_seconds := until - time.monotonic()) > 0:
+                        self._condition.wait(left_seconds)
+                    if self._is_closed:
+                        return
+            if self.is_away:
+                probes_count = 0 if self._probe() else probes_count + 1
+            else:
+                probes_count = 0
+                self._open_wanted()
+
+    def _probe(self) -> bool:
+        try:
+            link = self._open_link()
+        except (RedisError, LinkError, OSError, ValueError) as error:
+            self.away_reason = type(error).__name__
+            return False
+        try:
+            # As fast as a request will need it: a server that only answers slowly stays away.
+            started = time.monotonic()
+            link.exchange(self.trial, 1, started + self._timeout_seconds)
+            started = time.monotonic()
+            reply = link.exchange(self.trial, 1, started + self._timeout_seconds)[0]
+            if isinstance(reply, ReplyError):
+                raise LinkError(reply.code)
+        except LinkError as error:
+            self.away_reason = str(error)
+            link.close()
+            return False
+        self._recover(link)
+        return True
+
+    def _open_wanted(self) -> None:
+        with self._condition:
+            generation = self._generation
+            if self._links_count >= MAX_LINKS:
+                self._wanted_count = 0
+                return
+            self._connecting_since = time.monotonic()
+        try:
+            link = self._open_link()
+        except (RedisError, LinkError, OSError, ValueError) as error:
+            self.trip(type(error).__name__)
+            return
+        finally:
+            self._connecting_since = None
+        with self._condition:
+            if generation == self._generation:
+                self._links_count += 1
+                self._wanted_count = max(0, self._wanted_count - 1)
+                self._idle.append(link)
+                self._condition.notify_all()
+                return
+        link.close()
+
+    def _open_link(self) -> Link:
+        """Return a new link whose server knows the scripts.
+
+        Raises:
+            redis.exceptions.RedisError, LinkError, OSError, ValueError: there is none to be had.
+        """
+        generation = self._generation
+        connection = self._connect(timeout_seconds=self._connect_timeout_seconds)
+        link = Link(connection, timeout_seconds=self._connect_timeout_seconds, generation=generation)
+        try:
+            deadline = time.monotonic() + self._connect_timeout_seconds
+            replies = link.exchange(scripts.LOAD_ALL, scripts.LOAD_ALL_COUNT, deadline)
+            for reply in replies:
+                if isinstance(reply, ReplyError):
+                    raise LinkError(reply.code)
+            link.limit_wait(self._timeout_seconds)
+        except LinkError:
+            link.close()
+            raise
+        return link
+
+
+def read_values(reply: Reply) -> Values:
+    """Return the numbers in a script's answer.
+
+    Raises:
+        StoreAwayError: this is no answer.
+    """
+    if not isinstance(reply, bytes):
+        raise StoreAwayError("not an answer")
+    answer = _ANSWERS.get(len(reply) // 8)
+    if answer is None:
+        raise StoreAwayError("not an answer")
+    return answer.unpack(reply)

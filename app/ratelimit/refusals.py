@@ -1,0 +1,85 @@
+"""Refusals: those that are still certain, and how many there were."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .decision import Part
+    from .plan import Charge, Plan
+
+CERTAIN_SECONDS_MAX: Final = 1.0
+SUBJECTS_MAX: Final = 20_000
+MINUTES_KEPT: Final = 15
+NAMES_MAX: Final = 1_000
+
+_Key = tuple["Plan", str]
+
+
+class RefusalCache:
+    """Subjects that are known to be refused, for as long as their wait lasts, and at most a second.
+
+    Within that second an administrator's reset, or a refund in another process, does not show.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[_Key, tuple[float, float, int, Part]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, part: Part, charge: Charge, *, wait_us: int, now: float) -> None:
+        """Remember that ``charge`` was refused at ``now`` for ``wait_us``, as ``part`` tells."""
+        known = self._known
+        if len(known) >= SUBJECTS_MAX:
+            known.clear()
+        ends_at = now + wait_us / 1_000_000
+        known[charge.plan, charge.subject] = (min(ends_at, now + CERTAIN_SECONDS_MAX), ends_at, charge.cost, part)
+
+    def find(self, charges: Sequence[Charge], now: float) -> tuple[Part, int] | None:
+        """Return the refusal that is certain for one of ``charges``, and the microseconds it still lasts."""
+        for plan, subject, cost, _kind in charges:
+            entry = self._known.get((plan, subject))
+            if entry is not None:
+                until, ends_at, refused_cost, part = entry
+                if now >= until:
+                    self._known.pop((plan, subject), None)
+                elif cost >= refused_cost:
+                    return part, int((ends_at - now) * 1_000_000)
+        return None
+
+    def clear(self) -> None:
+        """Forget every refusal."""
+        self._known.clear()
+
+
+class RefusalTally:
+    """How many refusals there were in the last minutes in this process, and of whom by which limit."""
+
+    def __init__(self) -> None:
+        self._minutes: deque[tuple[int, Counter[tuple[str, str]]]] = deque(maxlen=MINUTES_KEPT)
+
+    def add(self, limit_name: str, subject: str) -> None:
+        """Count one refusal."""
+        minute = int(time.time() // 60)
+        if not self._minutes or self._minutes[-1][0] != minute:
+            self._minutes.append((minute, Counter()))
+        counter = self._minutes[-1][1]
+        key = (limit_name, subject)
+        if key in counter or len(counter) < NAMES_MAX:
+            counter[key] += 1
+        else:
+            counter[limit_name, ""] += 1
+
+    def count(self, *, minutes: int = 5) -> Counter[tuple[str, str]]:
+        """Return the refusals of the last ``minutes`` by limit and subject; an empty subject stands for the rest."""
+        since = int(time.time() // 60) - minutes
+        total: Counter[tuple[str, str]] = Counter()
+        for minute, counter in list(self._minutes):
+            if minute > since:
+                total.update(counter.copy())
+        return total

@@ -1,0 +1,132 @@
+"""What a decorator asks for, before it meets a request."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .headers import BLOCK_SCOPE_PREFIX
+from .plan import Charge, ChargeKind, Fallback, Plan, compile_plan, parse_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    # Tells whom a request counts against; an empty answer means: nobody, this time.
+    By = Callable[[], str]
+
+SETTING_PREFIX: Final = "RATELIMIT_"
+_is_setting_name = re.compile(r"[A-Z][A-Z0-9_]*").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Limits, and whom and when they count. ``limits`` is a notation, the name of a setting, or asked each time."""
+
+    limits: str | Callable[[], str]
+    by: tuple[By, ...]
+    cost: int | Callable[[], int] = 1
+    scope: str | None = None
+    when: Callable[[], bool] | None = None
+    failures_only: bool = False
+    is_shadow: bool = False
+    fallback: Fallback | None = None
+    is_strict: bool = False
+    block: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a malformed notation where it is written.
+
+        Raises:
+            LimitError: it is malformed.
+        """
+        for text in (self.limits, self.block):
+            if isinstance(text, str) and not _is_setting_name(text):
+                parse_limits(text)
+
+    @property
+    def setting(self) -> str | None:
+        """The name of the setting that holds the limits, if it is one."""
+        return self.limits if isinstance(self.limits, str) and _is_setting_name(self.limits) else None
+
+    def name_scope(self, endpoint: str) -> str:
+        """Return what the counters belong to: all routes that name one setting share them; others have their own."""
+        if self.scope is not None:
+            return self.scope
+        if self.setting is not None:
+            return self.setting.removeprefix(SETTING_PREFIX).lower().replace("_", "-")
+        return endpoint
+
+
+class Policy:
+    """The limits in force, by the name of their setting; they can be replaced while requests come."""
+
+    def __init__(self, limits: Mapping[str, str], *, precision: int) -> None:
+        """Take the settings' limits.
+
+        Raises:
+            LimitError: one is malformed.
+        """
+        self._precision = precision
+        self._limits: dict[str, str] = {}
+        self._plans: dict[object, Plan] = {}
+        self.replace(limits)
+
+    @property
+    def limits(self) -> Mapping[str, str]:
+        """The limits in force, by the name of their setting."""
+        return dict(self._limits)
+
+    def replace(self, limits: Mapping[str, str]) -> None:
+        """Put ``limits`` in force from the next request on; what was counted stays counted.
+
+        Raises:
+            LimitError: one is malformed; nothing has changed.
+        """
+        for text in limits.values():
+            parse_limits(text)
+        # New objects: a request that is under way goes on with what it began with.
+        self._limits = {**self._limits, **limits}
+        self._plans = {}
+
+    def find_text(self, rule: Rule) -> str:
+        """Return the notation that ``rule`` stands for now.
+
+        Raises:
+            KeyError: its setting does not exist.
+        """
+        if callable(rule.limits):
+            return rule.limits()
+        return self._limits[rule.limits] if rule.setting is not None else rule.limits
+
+    def make_charges(self, rule: Rule, endpoint: str) -> list[Charge]:
+        """Return what a request has to pay by ``rule``: for every subject, its limits and its block."""
+        plans = self._plans
+        cost = rule.cost() if callable(rule.cost) else rule.cost
+        text = self.find_text(rule)
+        scope = rule.name_scope(endpoint)
+        kind = ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING
+        charges = []
+        for by in rule.by:
+            value = by()
+            if not value:
+                continue
+            # The kind of subject is part of its name: an account called like an address is nobody's address.
+            subject = f"{by.__name__}:{value}"
+            charges.append(Charge(self._find_plan(plans, text, scope, rule), subject, cost, kind))
+            if rule.block is not None:
+                block_scope = BLOCK_SCOPE_PREFIX + scope
+                charges.append(
+                    Charge(self._find_plan(plans, rule.block, block_scope, rule), subject, 0, ChargeKind.BLOCK)
+                )
+        return charges
+
+    def _find_plan(self, plans: dict[object, Plan], text: str, scope: str, rule: Rule) -> Plan:
+        is_strict = rule.is_strict or rule.failures_only
+        key = (text, scope, rule.fallback, is_strict)
+        plan = plans.get(key)
+        if plan is None:
+            plan = plans[key] = compile_plan(
+                text, scope=scope, precision=self._precision, fallback=rule.fallback, is_strict=is_strict
+            )
+        return plan

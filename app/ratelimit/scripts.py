@@ -1,0 +1,88 @@
+"""The Lua scripts, and the commands that run them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from hashlib import sha1
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .link import pack_command
+from .plan import EXACT_AMOUNT_MAX
+from .subject import encode_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .plan import Charge, Plan
+
+_FOLDER: Final = Path(__file__).with_name("scripts")
+_REFUND: Final = struct.Struct("<ddd")
+_MERGE: Final = struct.Struct("<ddddd")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script by its text and by the name that Redis gives it."""
+
+    name: str
+    source: bytes
+    sha: bytes
+
+    @property
+    def load_command(self) -> bytes:
+        """The command that brings the script to a server."""
+        return pack_command(b"SCRIPT", b"LOAD", self.source)
+
+
+def _read(name: str) -> Script:
+    source = (_FOLDER / f"{name}.lua").read_bytes()
+    return Script(name, source, sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+DECIDE: Final = _read("decide")
+REFUND: Final = _read("refund")
+MERGE: Final = _read("merge")
+LOAD_ALL: Final = b"".join(script.load_command for script in (DECIDE, REFUND, MERGE))
+LOAD_ALL_COUNT: Final = 3
+
+# Ready-made beginnings and ends of the commonest command, by the number of keys.
+_HEADS: Final = [b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (keys + 4, DECIDE.sha) for keys in range(65)]
+_COUNTS: Final = [b"$%d\r\n%d\r\n" % (len(str(keys)), keys) for keys in range(65)]
+
+
+def pack_decide(charges: Sequence[Charge]) -> bytes:
+    """Return the command that decides ``charges`` together, all of whose keys are in one place."""
+    if len(charges) == 1:
+        plan, subject, cost, _kind = charges[0]
+        keys_count = len(plan.rows)
+        keys, spec = plan.fill_keys(encode_subject(subject).encode()), plan.spec(cost)
+    else:
+        keys_count = sum(len(charge.plan.rows) for charge in charges)
+        keys = b"".join([charge.plan.fill_keys(encode_subject(charge.subject).encode()) for charge in charges])
+        spec = b"".join([charge.plan.spec(charge.cost) for charge in charges])
+    return b"%b%b%b$%d\r\n%b\r\n" % (_HEADS[keys_count], _COUNTS[keys_count], keys, len(spec), spec)
+
+
+def pack_refund(charges: Sequence[Charge], stamps: Sequence[float]) -> bytes:
+    """Return the command that gives back what ``charges`` took under ``stamps``."""
+    remaining = iter(stamps)
+    keys = [key for charge in charges for key in charge.plan.name_keys(charge.subject)]
+    spec = b"".join(
+        _REFUND.pack(limit.bucket_us, next(remaining), charge.cost)
+        for charge in charges
+        for limit in charge.plan.limits
+    )
+    return _pack_script(REFUND, keys, spec)
+
+
+def pack_merge(plan: Plan, subject: str, cost: int, *, age_us: float) -> bytes:
+    """Return the command that adds what was admitted ``age_us`` microseconds ago without this server."""
+    spec = b"".join(_MERGE.pack(limit.amount, limit.window_us, limit.bucket_us, cost, age_us) for limit in plan.limits)
+    return _pack_script(MERGE, plan.name_keys(subject), spec, b"%d" % EXACT_AMOUNT_MAX)
+
+
+def _pack_script(script: Script, keys: Sequence[str], *arguments: bytes) -> bytes:
+    names = [key.encode() for key in keys]
+    return pack_command(b"EVALSHA", script.sha, b"%d" % len(names), *names, *arguments)

@@ -1,0 +1,54 @@
+"""Whom a limit counts: any text, made into a name that is safe inside a Redis key."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+SUBJECT_MAX_LENGTH: Final = 96
+
+_SAFE: Final = re.compile(rf"[A-Za-z0-9._:@/+=~-]{{1,{SUBJECT_MAX_LENGTH}}}").fullmatch
+_UNSAFE_BYTE: Final = re.compile(rb"[^A-Za-z0-9._:@/+=~-]")
+_DIGEST_BYTES: Final = 16
+IPV6_PREFIX_BITS: Final = 64
+
+
+def encode_subject(subject: str) -> str:
+    """Return the one name of ``subject`` inside keys: different subjects never share one.
+
+    The name stands between the braces of a Redis hash tag, so a subject that could close them would choose its own
+    slot. What is not plainly safe is percent-encoded; what is longer than ``SUBJECT_MAX_LENGTH`` is hashed, marked by
+    a ``#``, which encoding never leaves in a name.
+    """
+    if _SAFE(subject):
+        return subject
+    return _encode_unsafe(subject)
+
+
+@lru_cache(maxsize=4096)
+def _encode_unsafe(subject: str) -> str:
+    octets = subject.encode("utf-8", "surrogatepass")
+    encoded = _UNSAFE_BYTE.sub(lambda match: b"%%%02X" % match[0][0], octets).decode("ascii")
+    if 0 < len(encoded) <= SUBJECT_MAX_LENGTH:
+        return encoded
+    return f"#{blake2b(octets, digest_size=_DIGEST_BYTES).hexdigest()}"
+
+
+@lru_cache(maxsize=4096)
+def normalise_address(address: str) -> str:
+    """Return whom ``address`` stands for: an IPv4 address, or the /64 that one IPv6 customer has.
+
+    What is no IP address (a unix socket's peer) stands for itself.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((parsed, IPV6_PREFIX_BITS), strict=False))
+    return str(parsed)

@@ -1,0 +1,137 @@
+"""What windows cost: bytes in Redis, time at large limits, bytes in this process."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import limits
+from limits.storage import storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from app.ratelimit import Charge, Engine, Plan, compile_plan, encode_subject
+from app.ratelimit.memory import MAX_WINDOWS_DEFAULT, MemoryStore
+from app.ratelimit.scripts import pack_merge
+from bench.ratelimit.measure import Report, count_per_second, interleave, ratio_of
+from tests.servers.redis_servers import wait_until
+
+if TYPE_CHECKING:
+    from tests.servers.redis_servers import RedisServer
+
+LARGEST_BYTES = 2700
+STEPS = 100
+
+
+def fill(engine: Engine, plan: Plan, subject: str, *, short_of: int = 0) -> None:
+    """Fill the one window of ``plan`` evenly, but for ``short_of`` units."""
+    wait_until(lambda: not engine.decide(Charge(plan, subject, 0)).is_local)
+    transport = engine._transport  # noqa: SLF001 - no request could do this in less than a window
+    assert transport is not None
+    (limit,) = plan.limits
+    steps = STEPS if limit.bucket_us else limit.amount - short_of
+    amount = limit.amount - short_of
+    for step in range(steps):
+        cost = amount * (step + 1) // steps - amount * step // steps
+        age_us = limit.window_us * (steps - 1 - step) // (steps + 1)
+        transport.nodes[0].call(pack_merge(plan, subject, cost, age_us=age_us), 1, now=time.monotonic())
+
+
+def bench_bytes(report: Report, server: RedisServer) -> None:
+    """Measure a full window's bytes in Redis."""
+    uri = f"redis://127.0.0.1:{server.port}/0"
+    engine = Engine(uri, budget_ms=1000)
+    peer = MovingWindowRateLimiter(storage_from_string(uri))
+    with server.client() as client:
+        for amount in (100, 120, 1_000, 10_000, 100_000, 1_000_000):
+            client.flushall()
+            plan = compile_plan(f"{amount}/hour", scope="bytes")
+            fill(engine, plan, "someone")
+            (key,) = plan.name_keys("someone")
+            ours = client.memory_usage(key, samples=0)
+            item = limits.parse(f"{amount}/hour")
+            peer_key = peer.storage.prefixed_key(item.key_for("someone"))  # type: ignore[attr-defined]
+            for _ in range(0, amount, 10_000):
+                client.lpush(peer_key, *([time.time()] * min(amount, 10_000)))
+            theirs = client.memory_usage(peer_key, samples=0)
+            report.add(
+                f"bytes of a full window in Redis, limit {amount:,}",
+                f"≤ {LARGEST_BYTES:,}",
+                ours=f"{ours:,}",
+                peer=f"{theirs:,} (moving-window)",
+                result=f"{client.object('encoding', key).decode()}",
+                is_reached=ours <= LARGEST_BYTES,
+            )
+    engine.close()
+
+
+def bench_window_cost(report: Report, server: RedisServer, *, seconds: float) -> None:
+    """Measure a decision at a full window of 100,000 against one of 100."""
+    engine = Engine(f"redis://127.0.0.1:{server.port}/0", budget_ms=1000)
+    with server.client() as client:
+        client.flushall()
+    subjects = [f"cost:{number}" for number in range(20)]
+    plans = {amount: compile_plan(f"{amount}/day", scope="cost") for amount in (100, 100_000)}
+    for amount, plan in plans.items():
+        for subject in subjects:
+            fill(engine, plan, subject, short_of=20 if amount == 100 else 20_000)
+
+    def ask(plan: Plan, number: int) -> None:
+        decision = engine.decide(Charge(plan, subjects[number % len(subjects)]))
+        if decision.is_admitted:
+            engine.refund(decision)
+
+    runs = {
+        str(amount): lambda plan=plan: count_per_second(  # type: ignore[misc]
+            lambda number: ask(plan, number), threads=1, seconds=seconds
+        )
+        for amount, plan in plans.items()
+    }
+    medians = interleave(runs)
+    ratio = ratio_of(medians["100"], medians["100000"])
+    report.add(
+        "cost of a decision and its refund at a window of 100,000 against one of 100",
+        "≤ 1.2 ×",
+        ours=f"{1e6 / medians['100000']:.0f} µs",
+        peer=f"{1e6 / medians['100']:.0f} µs at 100",
+        result=f"{ratio:.2f} ×",
+        is_reached=ratio <= 1.2,
+    )
+    cost = {}
+    with server.client() as client:
+        for amount, plan in plans.items():
+            client.config_resetstat()
+            for number in range(2000):
+                engine.decide(Charge(plan, subjects[number % len(subjects)], 0))
+            cost[amount] = client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]
+    report.add(
+        "the same, the server's own time, without charging",
+        "(for comparison)",
+        ours=f"{cost[100_000]:.1f} µs",
+        peer=f"{cost[100]:.1f} µs at 100",
+        result=f"{ratio_of(cost[100_000], cost[100]):.2f} ×",
+        is_reached=True,
+    )
+    engine.close()
+
+
+def bench_many_keys(report: Report) -> None:
+    """Measure this process's memory with the most windows that it keeps."""
+    plan = compile_plan("100/minute")
+    names = [encode_subject(f"user:{number}") for number in range(MAX_WINDOWS_DEFAULT + 20_000)]
+    gc.collect()
+    tracemalloc.start()
+    store = MemoryStore()
+    for name in names:
+        store.decide([Charge(plan, name)])
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    report.add(
+        f"memory:// asked about {len(names):,} keys: windows kept, and their bytes",
+        f"≤ {MAX_WINDOWS_DEFAULT:,}, ≤ 120 MB",
+        ours=f"{len(store):,}, {used / 1e6:.0f} MB",
+        peer="no bound",
+        result=f"{used / len(store):.0f} B a window",
+        is_reached=len(store) <= MAX_WINDOWS_DEFAULT and used <= 120e6,
+    )

@@ -1,0 +1,149 @@
+"""What becomes of decisions when parts of a cluster go away or move."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit.cluster import find_slot
+from tests.servers.redis_clusters import Cluster, running_cluster
+from tests.servers.redis_servers import find_free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLAN = compile_plan("100/hour;100000/day", scope="cluster")
+GENEROUS_SECONDS = 0.5
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as one:
+        yield one
+
+
+@pytest.fixture
+def engine(cluster: Cluster) -> Iterator[Engine]:
+    wait_until(lambda: all(cluster.is_ok(server) for server in cluster.servers if server.process))
+    one = Engine(cluster.uri)
+    wait_until(lambda: all(not one.decide(Charge(PLAN, f"warm {number}")).is_local for number in range(20)))
+    yield one
+    one.close()
+
+
+class Load:
+    """Decisions all the time, on a thread of their own, and the slowest of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._plan = compile_plan("1000000/hour", scope="load")
+        self._is_stopped = False
+        self.slowest_seconds = 0.0
+        self.count = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._is_stopped = True
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_stopped:
+            started = time.monotonic()
+            self._engine.decide(Charge(self._plan, f"load {self.count % 100}"))
+            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+            self.count += 1
+
+
+def test_a_slot_moves_under_load_and_no_count_is_lost(cluster: Cluster, engine: Engine) -> None:
+    subject = "moving"
+    admitted = 0
+
+    def ask() -> None:
+        nonlocal admitted
+        admitted += engine.decide(Charge(PLAN, subject)).is_admitted
+
+    mover = threading.Thread(target=cluster.move_slot, args=(find_slot(subject),), kwargs={"pause_seconds": 0.05})
+    for _ in range(20):
+        ask()
+    mover.start()
+    while mover.is_alive():
+        ask()
+        time.sleep(0.005)
+    mover.join()
+    for _ in range(150):
+        ask()
+    assert admitted == 100
+    assert not engine.is_degraded
+
+
+def test_a_failover_by_hand_costs_no_request(cluster: Cluster, engine: Engine) -> None:
+    master = cluster.find_owner(find_slot("failover"))
+    replica = find_replica(cluster, master.port)
+    with Load(engine) as load:
+        with replica.client() as client:
+            client.execute_command("CLUSTER FAILOVER")
+        wait_until(lambda: cluster.find_owner(find_slot("failover")) is replica)
+        wait_until(lambda: not engine.decide(Charge(PLAN, "failover")).is_local)
+    assert load.slowest_seconds < GENEROUS_SECONDS
+    wait_until(lambda: not engine.is_degraded)
+
+
+def test_a_frozen_master_takes_only_its_own_subjects_with_it(cluster: Cluster, engine: Engine) -> None:
+    master = cluster.find_owner(find_slot("frozen"))
+    others = [f"other {number}" for number in range(50)]
+    elsewhere = [one for one in others if cluster.find_owner(find_slot(one)) is not master]
+    with Load(engine) as load:
+        master.freeze()
+        try:
+            assert engine.decide(Charge(PLAN, "frozen")).is_local
+            assert not any(engine.decide(Charge(PLAN, subject)).is_local for subject in elsewhere[:10])
+            # The replica takes over, and the engine follows, although the frozen master never said a word.
+            wait_until(lambda: not engine.decide(Charge(PLAN, "frozen")).is_local, what="the replica's first decision")
+        finally:
+            master.thaw()
+    assert load.slowest_seconds < GENEROUS_SECONDS
+    wait_until(lambda: not engine.is_degraded)
+
+
+def test_a_killed_master_is_replaced_by_its_replica(cluster: Cluster, engine: Engine) -> None:
+    wait_until(lambda: len(cluster.masters()) == 3)
+    master = cluster.find_owner(find_slot("killed"))
+    wait_until(lambda: find_replica(cluster, master.port) is not None)
+    with Load(engine) as load:
+        master.kill()
+        assert engine.decide(Charge(PLAN, "killed")).is_admitted
+        wait_until(lambda: not engine.decide(Charge(PLAN, "killed")).is_local, what="the replica's first decision")
+        wait_until(lambda: not engine.is_degraded)
+    assert load.slowest_seconds < GENEROUS_SECONDS
+    master.start()
+    wait_until(lambda: cluster.is_ok(master))
+
+
+def test_a_cluster_may_be_away_at_the_start() -> None:
+    engine = Engine(f"redis+cluster://127.0.0.1:{find_free_port()},127.0.0.1:{find_free_port()}")
+    started = time.monotonic()
+    for _ in range(20):
+        assert engine.decide(Charge(PLAN, "early")).is_local
+    assert time.monotonic() - started < GENEROUS_SECONDS
+    assert engine.is_degraded
+    engine.close()
+
+
+def find_replica(cluster: Cluster, master_port: int):  # type: ignore[no-untyped-def] # noqa: ANN201 - see below
+    for server in cluster.servers:
+        if server.process is None:
+            continue
+        with server.client() as client:
+            info = client.info("replication")
+            if info["role"] == "slave" and info["master_port"] == master_port and info["master_link_status"] == "up":
+                return server
+    raise OSError("the replica is not there yet")

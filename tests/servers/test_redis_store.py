@@ -1,0 +1,75 @@
+"""The Redis store against the plain model, on a real server."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from app.ratelimit import scripts
+from app.ratelimit.link import Link, ReplyError, pack_command
+from app.ratelimit.node import read_values
+from app.ratelimit.storage_uri import parse_storage_uri
+from tests.ratelimit_model import StoreMachine
+from tests.servers.redis_servers import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from app.ratelimit.decision import Store, Values
+    from app.ratelimit.plan import Charge
+
+
+class ClockedRedisStore:
+    """The real scripts on a real server, told the time by the test."""
+
+    def __init__(self, link: Link, machine: StoreMachine) -> None:
+        self._link = link
+        self._machine = machine
+
+    def decide(self, charges: Sequence[Charge]) -> Values:
+        keys = [key.encode() for charge in charges for key in charge.plan.name_keys(charge.subject)]
+        spec = b"".join(charge.plan.spec(charge.cost) for charge in charges)
+        clock = b"%d" % self._machine.now
+        payload = pack_command(b"EVALSHA", scripts.DECIDE.sha, b"%d" % len(keys), *keys, spec, clock)
+        return read_values(self._ask(payload))
+
+    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
+        self._ask(scripts.pack_refund(charges, stamps))
+
+    def _ask(self, payload: bytes) -> bytes | int | None:
+        reply = self._link.exchange(payload, 1, deadline=float("inf"))[0]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+@functools.cache
+def _link() -> tuple[RedisServer, Link]:
+    server = RedisServer().start()
+    uri = parse_storage_uri(f"redis://127.0.0.1:{server.port}")
+    link = Link(uri.make_connection(None, timeout_seconds=5), timeout_seconds=5)
+    for reply in link.exchange(scripts.LOAD_ALL, scripts.LOAD_ALL_COUNT, deadline=float("inf")):
+        assert not isinstance(reply, ReplyError), reply
+    return server, link
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server() -> Iterator[None]:
+    yield
+    server, link = _link()
+    link.close()
+    server.stop()
+
+
+class RedisMachine(StoreMachine):
+    def make_store(self) -> Store:
+        _server, link = _link()
+        link.exchange(pack_command(b"FLUSHALL"), 1, deadline=float("inf"))
+        return ClockedRedisStore(link, self)
+
+
+TestRedisAgainstModel = RedisMachine.TestCase
+TestRedisAgainstModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -1,0 +1,130 @@
+"""Every way to a Redis that the settings know, on real servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.ratelimit import Charge, Engine, compile_plan
+from tests.servers.redis_clusters import running_cluster, running_sentinels
+from tests.servers.redis_servers import RedisServer, running, wait_until
+from tests.servers.throwaway_ca import ThrowawayCa
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAN = compile_plan("3/minute;1000/hour;5000/day", scope="transport")
+ODD_PASSWORD = "p@ss:w/ord %}"
+ODD_PASSWORD_ENCODED = "p%40ss%3Aw%2Ford%20%25%7D"
+
+
+def assert_decides_in_store(uri: str) -> None:
+    engine = Engine(uri)
+    try:
+        wait_until(lambda: not engine.decide(Charge(PLAN, "warm", 0)).is_local, what="the first decision by the store")
+        charges = Charge(PLAN, "address:1"), Charge(compile_plan("9/minute", scope="other"), "account:2")
+        decisions = [engine.decide(*charges) for _ in range(4)]
+        assert [decision.is_admitted for decision in decisions] == [True, True, True, False]
+        assert not any(decision.is_local for decision in decisions)
+        assert [outcome.remaining for outcome in decisions[2].outcomes] == [0, 997, 4997, 6]
+        # What the refusal took from the other subject, it gave back.
+        assert engine.decide(charges[1]._replace(cost=0)).outcomes[0].remaining == 6
+        assert engine.clear("address:1")
+        assert engine.decide(*charges).is_admitted
+    finally:
+        engine.close()
+
+
+def assert_stays_away(uri: str) -> None:
+    engine = Engine(uri)
+    try:
+        wait_until(lambda: engine.decide(Charge(PLAN, "warm", 0)).is_local and engine.is_degraded)
+    finally:
+        engine.close()
+
+
+def test_a_single_server_in_any_database() -> None:
+    with running() as server:
+        assert_decides_in_store(f"redis://127.0.0.1:{server.port}")
+        assert_decides_in_store(f"redis://127.0.0.1:{server.port}/5")
+        with server.client(db=5) as client:
+            assert client.dbsize() > 0
+
+
+def test_a_unix_socket() -> None:
+    with running() as server:
+        assert_decides_in_store(f"unix://{server.socket_path}")
+        assert_decides_in_store(f"redis+unix://{server.socket_path}?db=3")
+
+
+def test_a_password() -> None:
+    with running("--requirepass", ODD_PASSWORD, password=ODD_PASSWORD) as server:
+        assert_decides_in_store(f"redis://:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}/0")
+        assert_stays_away(f"redis://:wrong@127.0.0.1:{server.port}/0")
+        assert_stays_away(f"redis://127.0.0.1:{server.port}/0")
+
+
+def test_an_acl_user_with_no_more_rights_than_the_limiter_needs() -> None:
+    rights = "~rl1:* resetchannels -@all +@connection +@sortedset +@scripting +pexpire +unlink +time +select +scan"
+    with running() as server:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *rights.split())
+        assert_decides_in_store(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
+        assert_stays_away(f"redis://nobody:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
+
+
+def make_tls_server(folder: Path, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> RedisServer:
+    authority = ThrowawayCa(folder)
+    certificate, key = authority.issue("server", hosts=hosts)
+    client_certificate, client_key = authority.issue("client")
+    options = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    options += ("--tls-ca-cert-file", str(authority.certificate))
+    files = {"ca": str(authority.certificate), "client_cert": str(client_certificate), "client_key": str(client_key)}
+    return RedisServer(options, tls=files)
+
+
+def test_tls_with_a_ca_a_client_certificate_and_a_verified_name(tmp_path: Path) -> None:
+    server = make_tls_server(tmp_path)
+    try:
+        server.start()
+        ca, cert, key = server.tls["ca"], server.tls["client_cert"], server.tls["client_key"]
+        files = f"ssl_ca_certs={ca}&ssl_certfile={cert}&ssl_keyfile={key}"
+        assert_decides_in_store(f"rediss://localhost:{server.port}/0?{files}")
+        assert_stays_away(f"rediss://localhost:{server.port}/0?ssl_ca_certs={ca}")
+        assert_stays_away(f"rediss://localhost:{server.port}/0?ssl_certfile={cert}&ssl_keyfile={key}")
+        assert_stays_away(f"redis://localhost:{server.port}/0")
+    finally:
+        server.stop()
+
+
+def test_tls_refuses_a_server_with_another_name(tmp_path: Path) -> None:
+    server = make_tls_server(tmp_path, hosts=("elsewhere.example",))
+    try:
+        server.launch()
+        ca, cert, key = server.tls["ca"], server.tls["client_cert"], server.tls["client_key"]
+        files = f"ssl_ca_certs={ca}&ssl_certfile={cert}&ssl_keyfile={key}"
+        assert_stays_away(f"rediss://localhost:{server.port}/0?{files}")
+    finally:
+        server.stop()
+
+
+@pytest.mark.timeout(120)
+def test_sentinels_are_asked_for_the_master_and_a_failover_is_followed() -> None:
+    with running_sentinels() as group:
+        assert_decides_in_store(group.uri)
+        engine = Engine(group.uri)
+        plan = compile_plan("100000/hour", scope="failover")
+        wait_until(lambda: not engine.decide(Charge(plan, "x")).is_local)
+        old_port = group.find_master_port()
+        next(server for server in group.servers if server.port == old_port).kill()
+        wait_until(lambda: group.find_master_port() != old_port, what="the failover")
+        wait_until(lambda: not engine.decide(Charge(plan, "x")).is_local, what="a decision by the new master")
+        assert not engine.is_degraded
+        engine.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_cluster_of_three_and_three() -> None:
+    with running_cluster() as cluster:
+        assert_decides_in_store(cluster.uri)

@@ -1,0 +1,239 @@
+"""The limiter's face to Flask, on the memory store."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from flask import Blueprint, Flask, request
+
+from app.ratelimit import LimitError, StorageUriError
+from app.ratelimit.adapter import Limiter, RateLimited, exempt, rate_limit
+
+if TYPE_CHECKING:
+    from flask.testing import FlaskClient
+
+
+def account() -> str:
+    body = request.get_json(silent=True)
+    return str(body.get("email", "")) if isinstance(body, dict) else ""
+
+
+def make_app(**settings: object) -> tuple[Flask, Limiter]:
+    app = Flask("shop")
+    limiter = Limiter()
+    named = {"storage_uri": "memory://", "login": "3/minute", **settings}
+    limiter.init_app(app, SimpleNamespace(workers=1, **{f"ratelimit_{name}": value for name, value in named.items()}))
+
+    @app.errorhandler(RateLimited)
+    def refuse(error: RateLimited) -> tuple[dict[str, object], int]:
+        return {"code": error.code, "retry": error.retry_after_seconds}, error.status
+
+    return app, limiter
+
+
+def ask(client: FlaskClient, path: str, times: int, **arguments: object) -> list[int]:
+    return [client.post(path, **arguments).status_code for _ in range(times)]  # type: ignore[arg-type] # Flask's own
+
+
+def test_a_limited_route_tells_its_limits_on_every_answer() -> None:
+    app, _ = make_app()
+
+    @app.get("/")
+    @rate_limit("2/minute;50/hour")
+    def home() -> str:
+        return "home"
+
+    answer = app.test_client().get("/")
+    assert answer.headers["RateLimit-Policy"] == '"home-60";q=2;w=60, "home-3600";q=50;w=3600'
+    assert answer.headers["RateLimit"] == '"home-60";r=1;t=60, "home-3600";r=49;t=3600'
+    assert "Retry-After" not in answer.headers
+
+
+def test_a_refusal_is_a_429_that_says_when_to_come_back() -> None:
+    app, _ = make_app()
+
+    @app.post("/")
+    @rate_limit("2/minute")
+    def home() -> str:
+        return "home"
+
+    client = app.test_client()
+    assert ask(client, "/", 2) == [200, 200]
+    answer = client.post("/")
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"] == str(answer.get_json()["retry"])
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert answer.headers["RateLimit"].startswith('"home-60";r=0;t=')
+
+
+def test_failures_count_and_successes_are_given_back() -> None:
+    app, limiter = make_app()
+
+    @app.post("/login")
+    @rate_limit("RATELIMIT_LOGIN", by=account, failures_only=True)
+    def login() -> tuple[str, int]:
+        return "", 200 if request.get_json()["password"] == "right" else 401
+
+    client = app.test_client()
+    right = {"email": "a@example.com", "password": "right"}
+    wrong = {"email": "a@example.com", "password": "wrong"}
+    assert ask(client, "/login", 10, json=right) == [200] * 10
+    assert ask(client, "/login", 4, json=wrong) == [401, 401, 401, 429]
+    assert ask(client, "/login", 1, json=right) == [429]
+    assert ask(client, "/login", 1, json={**wrong, "email": "b@example.com"}) == [401]
+    with app.app_context():
+        assert limiter.show("account:a@example.com") == {"login:60:e": 3}
+        assert limiter.clear("account:a@example.com")
+    assert ask(client, "/login", 1, json=right) == [200]
+
+
+def test_several_subjects_are_decided_all_or_nothing() -> None:
+    app, limiter = make_app(login="2/minute")
+
+    @app.post("/login")
+    @rate_limit("RATELIMIT_LOGIN", by=account)
+    @rate_limit("100/minute", scope="login-address")
+    def login() -> str:
+        return ""
+
+    client = app.test_client()
+    assert ask(client, "/login", 5, json={"email": "a"}) == [200, 200, 429, 429, 429]
+    with app.app_context():
+        assert limiter.show("address:127.0.0.1") == {"login-address:60:e": 2}
+
+
+def test_the_default_holds_for_the_rest_and_not_for_the_exempt() -> None:
+    app, _ = make_app(default="2/minute")
+    blueprint = Blueprint("free", __name__)
+
+    @app.post("/limited")
+    def limited() -> str:
+        return ""
+
+    @app.post("/exempt")
+    @exempt
+    def free() -> str:
+        return ""
+
+    @blueprint.post("/blue")
+    def blue() -> str:
+        return ""
+
+    app.register_blueprint(exempt(blueprint))
+    client = app.test_client()
+    assert ask(client, "/limited", 3) == [200, 200, 429]
+    assert ask(client, "/exempt", 3) == ask(client, "/blue", 3) == [200] * 3
+    assert ask(client, "/nowhere", 1) == [429]
+
+
+def test_a_blueprint_can_be_limited_as_a_whole() -> None:
+    app, _ = make_app()
+    blueprint = Blueprint("shop", __name__)
+    blueprint.post("/a", endpoint="a")(lambda: "")
+    blueprint.post("/b", endpoint="b")(lambda: "")
+    app.register_blueprint(rate_limit("2/minute", scope="shop")(blueprint))
+    client = app.test_client()
+    assert [*ask(client, "/a", 1), *ask(client, "/b", 2)] == [200, 200, 429]
+
+
+def test_cost_condition_and_a_function_for_limits() -> None:
+    app, _ = make_app()
+
+    @app.post("/")
+    @rate_limit(
+        lambda: request.args.get("limits", "4/minute"),
+        cost=lambda: int(request.args.get("cost", "1")),
+        when=lambda: "free" not in request.args,
+    )
+    def home() -> str:
+        return ""
+
+    client = app.test_client()
+    assert ask(client, "/?cost=3", 2) == [200, 429]
+    assert ask(client, "/?free=1", 5) == [200] * 5
+    assert ask(client, "/", 2) == [200, 429]
+    # A more generous limit, such as another role's, finds what was counted under the other.
+    assert ask(client, "/?limits=5/minute", 2) == [200, 429]
+
+
+def test_a_shadow_rule_counts_and_never_refuses() -> None:
+    app, limiter = make_app()
+
+    @app.post("/")
+    @rate_limit("1/minute", shadow=True)
+    def home() -> str:
+        return ""
+
+    assert ask(app.test_client(), "/", 3) == [200] * 3
+    with app.app_context():
+        assert limiter.engine is not None
+        assert limiter.engine.refused.count() == {("home-60", "address:127.0.0.1"): 2}
+
+
+def test_who_is_refused_too_often_is_refused_altogether(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ratelimit.refusals.CERTAIN_SECONDS_MAX", 0.0)
+    app, limiter = make_app()
+
+    @app.post("/")
+    @rate_limit("1/second", block="3/hour")
+    def home() -> str:
+        return ""
+
+    client = app.test_client()
+    assert ask(client, "/", 5) == [200, 429, 429, 429, 429]
+    answer = client.post("/")
+    assert int(answer.headers["Retry-After"]) > 3500
+    assert "block" not in answer.headers["RateLimit-Policy"]
+    with app.app_context():
+        assert limiter.clear("address:127.0.0.1")
+    assert ask(client, "/", 1) == [200]
+
+
+def test_limits_change_at_run_time_and_keep_what_was_counted() -> None:
+    app, limiter = make_app()
+
+    @app.post("/")
+    @rate_limit("RATELIMIT_LOGIN")
+    def home() -> str:
+        return ""
+
+    client = app.test_client()
+    assert ask(client, "/", 2) == [200, 200]
+    with app.app_context():
+        limiter.replace_policy({"RATELIMIT_LOGIN": "5/minute"})
+        assert limiter.policy["RATELIMIT_LOGIN"] == "5/minute"
+        with pytest.raises(LimitError):
+            limiter.replace_policy({"RATELIMIT_LOGIN": "5 apples"})
+    assert ask(client, "/", 4) == [200, 200, 200, 429]
+
+
+def test_headers_and_limits_can_be_switched_off() -> None:
+    app, limiter = make_app(enabled=False)
+    app.post("/", endpoint="home")(rate_limit("1/minute")(lambda: ""))
+    assert ask(app.test_client(), "/", 3) == [200] * 3
+    with app.app_context():
+        assert not limiter.is_degraded()
+        assert limiter.show("x") == {}
+    app, _ = make_app(headers_enabled=False)
+    app.post("/", endpoint="home")(rate_limit("1/minute")(lambda: ""))
+    assert "RateLimit" not in app.test_client().post("/").headers
+    assert "Retry-After" in app.test_client().post("/").headers
+
+
+def test_old_clients_get_the_old_headers_on_demand() -> None:
+    app, _ = make_app(legacy_headers=True)
+    app.post("/", endpoint="home")(rate_limit("2/minute;3/hour")(lambda: ""))
+    headers = app.test_client().post("/").headers
+    assert (headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]) == ("2", "1")
+    assert headers["X-RateLimit-Reset"] == "60"
+
+
+def test_malformed_settings_stop_the_start() -> None:
+    with pytest.raises(StorageUriError, match="redis://"):
+        make_app(storage_uri="redis//typo")
+    with pytest.raises(LimitError, match="10/minute;100/hour"):
+        make_app(login="10 a minute")
+    with pytest.raises(LimitError):
+        rate_limit("10/fortnight")
