@@ -23,14 +23,16 @@ class LockTimeout(Exception):
 
 
 @contextmanager
-def hold_lock(engine: sa.Engine, name: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
+def hold_lock(engine: sa.Engine, name: str, *, wait_seconds: float | None = None) -> Iterator[None]:
     """Let one process at a time into the block, on whichever machine it runs; one that dies lets go.
 
     Raises:
-        LockTimeout: another process did not leave within ``wait_seconds``.
+        LockTimeout: another process did not leave within ``wait_seconds`` (``WAIT_SECONDS`` unless given).
     """
     holders = {"sqlite": _hold_file, "postgresql": _hold_advisory, "mysql": _hold_named, "mariadb": _hold_named}
-    with holders[engine.dialect.name](engine, f"gatehouse.{name}", wait_seconds):
+    with holders[engine.dialect.name](
+        engine, f"gatehouse.{name}", WAIT_SECONDS if wait_seconds is None else wait_seconds
+    ):
         yield
 
 

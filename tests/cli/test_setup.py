@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.cli.migrations import find_revisions
+from app.database.locks import hold_lock
+from app.extensions import db
 from app.services import admins, users
+from app.services.accounts import hash_new_password
 from app.services.setup import make_first_admin
 from tests.cli.conftest import Operator
 from tests.conftest import TEST_ENVIRON
@@ -128,6 +131,28 @@ def test_a_setup_that_dies_between_user_and_role_leaves_neither(app: Flask, monk
         assert users.count_users() == 0
         assert make_first_admin() is not None
         assert admins.has_active_admin()
+
+
+def test_migrations_wait_for_whoever_applies_them_already(
+    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
+    monkeypatch.setattr("app.database.locks.WAIT_SECONDS", 0)
+    with app.app_context(), hold_lock(db.engine, "migrations"):
+        assert "LockTimeout" in Operator(app).fail("setup")
+    assert Operator(app).do("setup")["upgraded"]
+
+
+def test_of_two_setups_the_later_makes_no_administrator(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def be_overtaken(*args: Any, **kwargs: Any) -> str:
+        monkeypatch.undo()
+        assert make_first_admin() is not None
+        return hash_new_password(*args, **kwargs)
+
+    with app.app_context():
+        monkeypatch.setattr("app.services.setup.hash_new_password", be_overtaken)
+        assert make_first_admin() is None
+        assert users.count_users() == 1
 
 
 def test_the_database_of_the_tests_is_at_the_last_migration(app: Flask) -> None:

@@ -149,6 +149,13 @@ def test_an_export_that_fails_leaves_the_older_one(
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_the_name_of_a_file_cannot_reach_the_terminal(operator: Operator, tmp_path: Path) -> None:
+    result = operator.run("user", "export", str(tmp_path / "a\x1b[2Jb"))
+    assert result.exit_code == 0
+    assert r"a\x1b[2Jb" in result.stdout
+    assert r"a\x1b[2Jb" in operator.fail("user", "import", str(tmp_path / "\x1b" / "a\x1b[2Jb"), "--format", "csv")
+
+
 def test_an_export_walks_every_page(
     operator: Operator, factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
