@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from app import create_app as build_app
 from app.cli import is_command_looked_up, make_unconfigured_app
 from app.config import SettingsError, load_settings
+from app.http.bodies import MAX_BODY_BYTES
+from app.utils import configure_logging
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -23,5 +25,26 @@ def create_app() -> Flask:
         sys.exit(str(error))
 
 
+def main() -> None:
+    """Serve the application until a signal comes; ``flask --app run run --debug`` reloads changed code instead."""
+    from app.server.master import serve  # noqa: PLC0415 - no command has to wait for the server's import
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.exit(str(error))
+    configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
+    serve(
+        lambda: build_app(settings),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        threads=settings.threads,
+        max_body_bytes=MAX_BODY_BYTES,
+        shutdown_delay=settings.shutdown_delay,
+        shutdown_timeout=settings.shutdown_timeout,
+    )
+
+
 if __name__ == "__main__":
-    create_app().run()
+    main()

@@ -9,6 +9,7 @@ from app.http.openapi import Blueprint
 from app.ratelimit.adapter import exempt
 from app.schemas import LiveOutput, ReadyOutput
 from app.security import public
+from app.server import is_draining
 from app.services import health
 from app.utils import make_problem
 
@@ -39,7 +40,7 @@ def get_ready() -> Any:
     }
     if checks["database"] != "ok":
         return _refuse("The database is away.", checks)
-    if health.is_draining():
+    if is_draining():
         return _refuse("The server is about to stop.", checks)
     return {"status": "ok" if checks["ratelimit"] == "ok" else "degraded", "checks": checks}
 

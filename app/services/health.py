@@ -16,8 +16,3 @@ def is_database_ready() -> bool:
     except SQLAlchemyError:
         return False
     return True
-
-
-def is_draining() -> bool:
-    """Say whether this server has been told to stop."""
-    return False

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import socket
+import sys
+import time
+
+import pytest
+from gunicorn.http.errors import NoMoreData
+
+from app.server import is_draining
+from app.server.draining import set_draining
+from app.server.listener import stop_handshakes
+from app.server.reception import TimedUnreader
+
+
+def test_nothing_drains_until_told() -> None:
+    assert not is_draining()
+    set_draining(is_draining=True)
+    try:
+        assert is_draining()
+    finally:
+        set_draining(is_draining=False)
+
+
+def test_a_deadline_ends_a_dribble() -> None:
+    client, server = socket.socketpair()
+    with client, server:
+        unreader = TimedUnreader(server)
+        unreader.deadline = time.monotonic() + 5
+        client.sendall(b"a")
+        assert unreader.chunk() == b"a"
+        unreader.deadline = time.monotonic() + 0.01
+        with pytest.raises(NoMoreData):
+            unreader.chunk()
+        client.sendall(b"b")
+        with pytest.raises(NoMoreData):
+            unreader.chunk()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+@pytest.mark.enable_socket
+def test_without_handshakes_open_connections_go_on_and_new_ones_wait() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as waiting,
+    ):
+        assert stop_handshakes([listener])
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), timeout=0.2)
+        accepted, _ = listener.accept()
+        with accepted:
+            waiting.sendall(b"hello")
+            assert accepted.recv(5) == b"hello"
+
+
+def test_a_socket_that_takes_no_filter_is_left_alone() -> None:
+    class Refusing:
+        def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
+            raise OSError
+
+    assert not stop_handshakes([Refusing()])
