@@ -3,7 +3,14 @@
 from .guards import Guard, enforce_guard, find_guard, public, requires
 from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
 from .principal import Actor, Client, Principal
-from .sessions import end_browser_session, make_csrf_token, protect_from_csrf, start_browser_session
+from .sessions import (
+    end_browser_session,
+    find_browser_token,
+    make_csrf_token,
+    protect_from_csrf,
+    renew_browser_session,
+    start_browser_session,
+)
 from .stored_hashes import UnsupportedHash, parse_stored_hash
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "WeakPassword",
     "end_browser_session",
     "enforce_guard",
+    "find_browser_token",
     "find_guard",
     "get_hasher",
     "get_policy",
@@ -25,6 +33,7 @@ __all__ = [
     "parse_stored_hash",
     "protect_from_csrf",
     "public",
+    "renew_browser_session",
     "requires",
     "start_browser_session",
 ]

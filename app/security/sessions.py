@@ -40,6 +40,17 @@ def start_browser_session(token: str, *, is_remembered: bool) -> str:
     return make_csrf_token()
 
 
+def renew_browser_session(token: str) -> None:
+    """Put the same session's new ``token`` into the cookie; its CSRF token stays."""
+    session[_USER_ID] = token
+
+
+def find_browser_token() -> str | None:
+    """Return the token of the session that the cookie carries, or None."""
+    token: str | None = None if carries_bearer() else session.get(_USER_ID)
+    return token
+
+
 def end_browser_session() -> None:
     """Forget everything in the cookie."""
     logout_user()
