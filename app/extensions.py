@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from flask import current_app, g
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_talisman import Talisman
 from flask_wtf.csrf import CSRFProtect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
+from .database import DatabaseUnavailable, run_again
 from .ratelimit.adapter import Limiter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import sqlalchemy as sa
     from flask import Flask
 
     from .config import Settings
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _EXTENSION: Final = "database"
 _SESSION: Final = "_database_session"
@@ -73,6 +79,31 @@ login_manager = LoginManager()
 csrf = CSRFProtect()
 talisman = Talisman()
 limiter = Limiter()
+
+
+def verb(function: Callable[P, T]) -> Callable[P, T]:
+    """Make ``function`` a verb: a lost connection, a deadlock or a failover under it is run again where that is safe.
+
+    It must hold whole transactions and read anew whatever it decides on. A commit whose outcome is unknown is never
+    repeated.
+
+    Raises:
+        DatabaseUnavailable: the database stayed away.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        def attempt() -> T:
+            try:
+                return function(*args, **kwargs)
+            except (DatabaseUnavailable, DBAPIError):
+                # What was read on the lost connection goes with it.
+                db.session.rollback()
+                raise
+
+        return run_again(attempt)
+
+    return run
 
 
 def get_settings() -> Settings:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.extensions import db, get_settings, transaction
+from app.extensions import db, get_settings, transaction, verb
 from app.models import AuditEntry, Role, Session, User
 from app.permissions import USER_ROLE
 from app.security import Actor, get_hasher, get_policy
@@ -76,6 +76,7 @@ class Export:
     audit: Sequence[AuditEntry]
 
 
+@verb
 def register(*, email: str, password: str, name: str, client: Client, replaces: str | None = None) -> SignIn:
     """Make an account for whoever asks, and sign them in.
 
@@ -105,6 +106,7 @@ def register(*, email: str, password: str, name: str, client: Client, replaces: 
     return SignIn(user, token)
 
 
+@verb
 def authenticate(
     *, email: str, password: str, is_remembered: bool, client: Client, replaces: str | None = None
 ) -> SignIn:
@@ -143,6 +145,7 @@ def authenticate(
     return SignIn(user, token)
 
 
+@verb
 def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> str:
     """Make the caller's session fresh again and return its new token; only its own user's password does.
 
@@ -158,6 +161,7 @@ def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> str
     return token
 
 
+@verb
 def change_password(*, current_password: str, new_password: str, session_id: uuid.UUID, actor: Actor) -> str:
     """Replace the caller's password and return the session's new token; every other session ends.
 
@@ -178,6 +182,7 @@ def change_password(*, current_password: str, new_password: str, session_id: uui
     return token
 
 
+@verb
 def rename(user_id: uuid.UUID, *, name: str, actor: Actor) -> User:
     """Give a user another name and return the user.
 
@@ -192,6 +197,7 @@ def rename(user_id: uuid.UUID, *, name: str, actor: Actor) -> User:
     return user
 
 
+@verb
 def delete_own(*, actor: Actor) -> None:
     """Delete the caller's account and everything that hangs on it; the audit trail stays.
 
@@ -206,6 +212,7 @@ def delete_own(*, actor: Actor) -> None:
         audit.record("user.deleted", actor=actor, target=user.id)
 
 
+@verb
 def export_own(user_id: uuid.UUID) -> Export:
     """Return everything stored about a user.
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.extensions import db, transaction
+from app.extensions import db, transaction, verb
 from app.models import Role, RolePermission
 from app.permissions import ADMIN_ROLE, PERMISSIONS, is_role_name
 from app.utils import Conflict, Forbidden, InvalidInput, NotFound
@@ -73,6 +73,7 @@ class UngrantablePermission(Forbidden):
         )
 
 
+@verb
 def list_roles() -> Sequence[Role]:
     """Return all roles by name."""
     return db.session.scalars(sa.select(Role).options(selectinload(Role.permission_rows)).order_by(Role.name)).all()
@@ -87,6 +88,7 @@ def get_role(name: str) -> Role:
     return _get(name, is_locked=False)
 
 
+@verb
 def create_role(*, name: str, description: str, permissions: Iterable[str], actor: Actor) -> Role:
     """Make a role.
 
@@ -112,6 +114,7 @@ def create_role(*, name: str, description: str, permissions: Iterable[str], acto
     return role
 
 
+@verb
 def update_role(
     name: str, *, description: str | None = None, permissions: Iterable[str] | None = None, actor: Actor
 ) -> Role:
@@ -154,6 +157,7 @@ def set_role(name: str, *, permissions: Iterable[str], actor: Actor) -> Role:
         return create_role(name=name, description="", permissions=wanted, actor=actor)
 
 
+@verb
 def delete_role(name: str, *, actor: Actor) -> None:
     """Delete a role; whoever had it loses it.
 

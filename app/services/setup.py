@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.extensions import db, get_settings, transaction
+from app.extensions import db, get_settings, transaction, verb
 from app.models import User
 from app.permissions import ADMIN_ROLE
 from app.security import Actor, get_policy
@@ -28,6 +28,7 @@ class FirstAdmin:
     password: str | None = dataclasses.field(repr=False)
 
 
+@verb
 def make_first_admin() -> FirstAdmin | None:
     """Make the administrator that ``ADMIN_EMAIL`` names, if there is no user at all, and return who was made.
 

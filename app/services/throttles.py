@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from app.extensions import db, limiter, transaction
+from app.extensions import db, limiter, transaction, verb
 from app.models import User
 from app.permissions import ROLE_NAME_MAX_LENGTH
 
@@ -21,6 +21,7 @@ def show(key: str) -> object:
     return limiter.show(key)
 
 
+@verb
 def clear(key: str, *, actor: Actor) -> None:
     """Forget what is counted under ``key``."""
     kind, _, rest = key.partition(":")

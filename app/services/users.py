@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.extensions import db, limiter, transaction
+from app.extensions import db, limiter, transaction, verb
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
 from app.security import get_policy
@@ -48,6 +48,7 @@ class TargetOutranksActor(Forbidden):
     detail = "This user holds permissions that you lack. Ask somebody who holds them too."
 
 
+@verb
 def list_users(
     *,
     limit: int,
@@ -73,11 +74,13 @@ def list_users(
     return paginate(query, SORTS[sort], limit=limit, cursor=cursor)
 
 
+@verb
 def count_users() -> int:
     """Return how many users there are."""
     return db.session.scalar(sa.select(sa.func.count()).select_from(User)) or 0
 
 
+@verb
 def create_user(*, email: str, name: str, password: str | None, roles: Iterable[str] = (), actor: Actor) -> User:
     """Make an account for somebody else; without a password nobody can sign in to it yet.
 
@@ -106,6 +109,7 @@ def create_user(*, email: str, name: str, password: str | None, roles: Iterable[
     return user
 
 
+@verb
 def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Actor) -> User:
     """Change a user's name or whether the account is active; deactivating ends the user's sessions.
 
@@ -133,6 +137,7 @@ def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Act
     return user
 
 
+@verb
 def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
     """Delete a user with sessions and role assignments; the audit trail stays.
 
@@ -149,6 +154,7 @@ def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
         audit.record("user.deleted", actor=actor, target=user.id)
 
 
+@verb
 def end_sessions(user_id: uuid.UUID, *, actor: Actor) -> None:
     """End every session of a user.
 
@@ -162,6 +168,7 @@ def end_sessions(user_id: uuid.UUID, *, actor: Actor) -> None:
         audit.record("session.all_ended", actor=actor, target=user.id)
 
 
+@verb
 def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     """Clear what throttles signing in to an account.
 
@@ -175,6 +182,7 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     limiter.clear(f"account:{user.email}")
 
 
+@verb
 def assign_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     """Give a role to a user; having it already is fine.
 
@@ -189,6 +197,7 @@ def assign_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     return user
 
 
+@verb
 def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     """Take a role from a user; not having it is fine.
 
@@ -210,6 +219,7 @@ def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     return user
 
 
+@verb
 def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) -> str:
     """Replace a user's password and return it; without one given it is made up. Every session of the user ends.
 
