@@ -26,6 +26,7 @@ from app.security import (
     find_browser_token,
     make_csrf_token,
     public,
+    remember_device,
     renew_browser_session,
     requires,
     start_browser_session,
@@ -55,6 +56,7 @@ def register(body: dict[str, Any]) -> Any:
     """Make an account and sign in to it."""
     sign_in = accounts.register(**body, client=get_client(), replaces=find_browser_token())
     start_browser_session(sign_in.token, is_remembered=False)
+    remember_device(sign_in.user.email)
     return sign_in.user
 
 
@@ -71,6 +73,7 @@ def log_in(body: dict[str, Any]) -> Any:
     sign_in = accounts.authenticate(
         **body, is_remembered=is_remembered, client=get_client(), replaces=find_browser_token()
     )
+    remember_device(sign_in.user.email)
     return {
         "user": sign_in.user,
         "csrf_token": start_browser_session(sign_in.token, is_remembered=is_remembered),

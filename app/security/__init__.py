@@ -1,5 +1,6 @@
 """The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
 
+from .devices import choose_account_key, forget_device, list_account_keys, remember_device
 from .guards import Guard, enforce_guard, find_guard, public, requires
 from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
 from .principal import Actor, Client, Principal
@@ -23,16 +24,20 @@ __all__ = [
     "Principal",
     "UnsupportedHash",
     "WeakPassword",
+    "choose_account_key",
     "end_browser_session",
     "enforce_guard",
     "find_browser_token",
     "find_guard",
+    "forget_device",
     "get_hasher",
     "get_policy",
+    "list_account_keys",
     "make_csrf_token",
     "parse_stored_hash",
     "protect_from_csrf",
     "public",
+    "remember_device",
     "renew_browser_session",
     "requires",
     "start_browser_session",

@@ -81,7 +81,7 @@ def protect_from_csrf() -> None:
     if not has_cookie and guard is not None and not guard.is_public:
         return  # There is nothing to ride on, and the guard will say so.
     presented = request.headers.get(CSRF_HEADER, "")
-    if not any(_is_csrf_token(presented, key) for key in _list_signing_keys(current_app)):
+    if not any(_is_csrf_token(presented, key) for key in list_signing_keys(current_app)):
         raise CsrfFailed
 
 
@@ -93,5 +93,6 @@ def _is_csrf_token(presented: str, key: str | bytes) -> bool:
     return True
 
 
-def _list_signing_keys(app: Flask) -> list[str | bytes]:
+def list_signing_keys(app: Flask) -> list[str | bytes]:
+    """Return the key that signs, then the former ones, which still verify."""
     return [app.secret_key or "", *app.config["SECRET_KEY_FALLBACKS"]]
