@@ -245,8 +245,11 @@ def add_log_context(**fields: object) -> None:
 def describe_stack(error: BaseException) -> list[str]:
     """Return where ``error`` and its causes were raised, as ``file:line function``, without any value or text."""
     places: list[str] = []
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
+    # ``raise error from cause`` while ``error`` is being handled makes a circle.
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         places.append(type(cause).__qualname__)
         places += [
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(cause.__traceback__)
