@@ -234,6 +234,8 @@ log_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextV
     "log_context", default=MappingProxyType({})
 )
 
+# The package, and the lines that operators look for by name.
+OUR_LOGGERS: Final = ("app", "gatehouse")
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -314,7 +316,7 @@ class TextFormatter(logging.Formatter):
 def configure_logging(*, level: str, is_json: bool) -> None:
     """Send all logging of this process to standard error, one line a record.
 
-    Libraries that could print a body, a cookie or a database URL at DEBUG stay at INFO or above whatever ``level`` is.
+    ``level`` is ours alone: what libraries note below WARNING can be a body, a cookie or a database URL.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
@@ -323,6 +325,9 @@ def configure_logging(*, level: str, is_json: bool) -> None:
         if isinstance(previous.formatter, JsonFormatter | TextFormatter):
             root.removeHandler(previous)
     root.addHandler(handler)
+    # A record that cannot be formatted is dropped: the report of the fault would show its values, line by line.
+    logging.raiseExceptions = False
     root.setLevel(level)
-    for name in ("sqlalchemy", "werkzeug", "urllib3", "alembic", "flask_cors", "flask_wtf", "redis"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    root.setLevel(max(logging.WARNING, root.level))
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(level)
