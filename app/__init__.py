@@ -78,7 +78,11 @@ def create_app(settings: Settings) -> Flask:
 
     db.init_app(app, make_engine(settings.database_url))
     migrate.init_app(app, db, directory=str(ROOT / "app" / "migrations"))
-    app.extensions["password_hasher"] = PasswordHasher(concurrency=settings.password_hashing_concurrency)
+    app.extensions["password_hasher"] = PasswordHasher(
+        concurrency=settings.password_hashing_concurrency,
+        # A quarter of the threads, one at least, is left to the other routes.
+        capacity=max(1, settings.threads - max(1, settings.threads // 4)),
+    )
     app.extensions["password_policy"] = PasswordPolicy(min_length=settings.password_min_length)
     login_manager.init_app(app)
     login_manager.user_loader(_load_principal)

@@ -239,7 +239,7 @@ class Settings:
     host: str = _setting(_parse_text, "127.0.0.1")
     port: int = _setting(_parse_int(at_least=1, at_most=65535), "8000")
     workers: int = _setting(_parse_int(at_least=1, at_most=256), "1", production=str(min(os.cpu_count() or 1, 8)))
-    threads: int = _setting(_parse_int(at_least=1, at_most=256), "4")
+    threads: int = _setting(_parse_int(at_least=1, at_most=256), "16")
     shutdown_delay: int = _setting(_parse_int(at_least=0, at_most=300), "0", production="5")
     shutdown_timeout: int = _setting(_parse_int(at_least=1, at_most=300), "30")
 

@@ -84,7 +84,7 @@ def _find_device(email: str) -> str | None:
 def _make_serializer(email: str) -> URLSafeTimedSerializer:
     # The account is part of the key and not of the cookie, where whoever uses the computer next could read it.
     return URLSafeTimedSerializer(
-        list(reversed(list_signing_keys(current_app))),  # the last one signs
+        list_signing_keys(current_app)[::-1],  # the last one signs
         salt=f"gatehouse device cookie of {email}",
         signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
     )

@@ -85,7 +85,7 @@ def protect_from_csrf() -> None:
         raise CsrfFailed
 
 
-def _is_csrf_token(presented: str, key: str | bytes) -> bool:
+def _is_csrf_token(presented: str, key: str) -> bool:
     try:
         validate_csrf(presented, secret_key=key)
     except ValidationError:
@@ -93,6 +93,6 @@ def _is_csrf_token(presented: str, key: str | bytes) -> bool:
     return True
 
 
-def list_signing_keys(app: Flask) -> list[str | bytes]:
+def list_signing_keys(app: Flask) -> list[str]:
     """Return the key that signs, then the former ones, which still verify."""
-    return [app.secret_key or "", *app.config["SECRET_KEY_FALLBACKS"]]
+    return [app.config["SECRET_KEY"], *app.config["SECRET_KEY_FALLBACKS"]]
