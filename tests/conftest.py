@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from flask_migrate import upgrade
 
-from app import create_app
+from app import create_app, utils
 from app.config import Settings
 from tests.factories import Browser, Factory
 
@@ -81,6 +83,44 @@ def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
 def app(make_app: Callable[..., Flask]) -> Flask:
     """The application, with rate limits off."""
     return make_app()
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.instant = datetime.datetime.now(datetime.UTC)
+
+    def now(self) -> datetime.datetime:
+        """Return what the clock shows."""
+        return self.instant
+
+    def advance(self, seconds: float) -> None:
+        """Turn the clock."""
+        self.instant += datetime.timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The application's clock, which the test turns."""
+    clock = Clock()
+    monkeypatch.setattr(utils, "clock", clock)
+    return clock
+
+
+@pytest.fixture
+def statements(app: Flask) -> Iterator[list[str]]:
+    """The statements that ``app`` sends to its database; clear it before what is to be counted."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not statement.startswith(("PRAGMA", "BEGIN")):
+            sent.append(statement)
+
+    engine = app.extensions["database"].kw["bind"]
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(engine, "before_cursor_execute", note)
 
 
 @pytest.fixture
