@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
+
+# SQLAlchemy logs under the name of the pool's class, which makes its notes about each connection look like ours; what
+# a driver says of a connection names the server.
+logging.getLogger(f"{__name__}._Pool").setLevel(logging.WARNING)
 
 _IS_COMMITTING: Final = "is_committing"
 _WAS_USED: Final = "was_used"
