@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
-    from werkzeug.test import TestResponse
+    from werkzeug.wrappers import Response
 
     from tests.factories import Browser
 
@@ -43,7 +43,7 @@ def failing_app(app: Flask) -> Flask:
     """Has routes that fail in every way."""
     blueprint = Blueprint("failing", __name__)
 
-    def fail(how: str) -> None:
+    def fail(how: str) -> str:
         if how == "limit":
             raise Throttled(retry_after_seconds=0)
         if how == "away":
@@ -57,7 +57,7 @@ def failing_app(app: Flask) -> Flask:
     return app
 
 
-def assert_secure(response: TestResponse) -> None:
+def assert_secure(response: Response) -> None:
     """Expect the headers that belong on every answer."""
     for name, value in SECURE.items():
         assert response.headers[name] == value

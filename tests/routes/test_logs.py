@@ -84,22 +84,30 @@ def test_nothing_secret_is_logged_at_debug(log: Log, app: Flask, factory: Factor
     browser.post("/api/v1/auth/register", {"email": user.email, "password": PASSWORD})
     browser.post("/api/v1/auth/password/change", {"current_password": PASSWORD, "new_password": other})
     browser.client.patch("/api/v1/users/me", data=b'{"password": "in a broken body', content_type="application/json")
-    cookies = [cookie.value for cookie in browser.client._cookies.values()]
     with app.app_context():
         stored = accounts.get_user(user.id).password_hash
     assert stored is not None
-    secrets = [PASSWORD, other, "a wrong password", "in a broken body", browser.csrf_token(), stored, *cookies]
+    secrets = [
+        PASSWORD,
+        other,
+        "a wrong password",
+        "in a broken body",
+        browser.csrf_token(),
+        stored,
+        *browser.cookies.values(),
+    ]
     secrets += [environ["SECRET_KEY"], environ["DATABASE_URL"], "private@example.com", "Private Name"]
     assert [secret for secret in secrets if secret in log.text] == []
     assert "/api/v1/auth/login" in log.text
 
 
 def test_a_database_error_is_logged_without_statement_parameters_and_url(log: Log, app: Flask, environ: Any) -> None:
-    def fail_in_the_driver() -> None:
+    def fail_in_the_driver() -> str:
         with db.engine.connect() as connection:
             connection.exec_driver_sql("SELECT * FROM missing WHERE secret_column = ?", ("a-secret-value",))
+        return ""
 
-    def fail_with_a_url() -> None:
+    def fail_with_a_url() -> str:
         cause = RuntimeError(f"cannot connect to {environ['DATABASE_URL']}?password=a-secret-value")
         raise OperationalError("INSERT a-secret-value", {"p": "a-secret-value"}, cause) from cause
 

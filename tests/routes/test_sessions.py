@@ -106,7 +106,7 @@ def test_only_a_remembered_cookie_outlives_the_browser(factory: Factory, user: A
 def test_flask_logins_own_remember_cookie_is_neither_set_nor_enough(factory: Factory, user: Any, app: Flask) -> None:
     browser = factory.sign_in(user, remember=True)
     assert browser.client.get_cookie("remember_token") is None
-    assert {cookie.key for cookie in browser.client._cookies.values()} == {"session", "device"}
+    assert browser.cookies.keys() == {"session", "device"}
     assert read_cookie(browser, app).keys() == {"_user_id", "_permanent", "csrf_token"}
 
 
