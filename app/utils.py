@@ -310,5 +310,5 @@ def configure_logging(*, level: str, is_json: bool) -> None:
             root.removeHandler(previous)
     root.addHandler(handler)
     root.setLevel(level)
-    for name in ("sqlalchemy", "werkzeug", "urllib3", "alembic", "flask_cors", "flask_wtf", "redis"):
+    for name in ("app.database", "sqlalchemy", "werkzeug", "urllib3", "alembic", "flask_cors", "flask_wtf", "redis"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -24,6 +24,18 @@ OPENAPI_VERSION: Final = "3.1.0"
 _RAISES: Final = "_gatehouse_raises"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _ALWAYS: Final = (429, 500, 503)
+_CSRF_PARAMETER: Final = {
+    "in": "header",
+    "name": "X-CSRF-Token",
+    "description": "The token of GET /api/v1/auth/csrf; needed wherever the session cookie rides along.",
+    "schema": {"type": "string"},
+    "required": False,
+}
+_REQUEST_ID_HEADER: Final = {
+    "description": "Names this request in the server's log; a well-formed one from the caller is kept.",
+    "schema": {"type": "string"},
+    "required": True,
+}
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest ships no types
@@ -98,8 +110,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         responses = doc.setdefault("response", {}).setdefault("responses", {})
         for status, words in codes.items():
             responses[status] = [_describe_problem(status, words)]
-        security: list[dict[str, list[str]]] = [] if guard is None or guard.is_public else [{"session": []}]
-        doc.setdefault("manual_doc", {})["security"] = security
+        if method in _WITH_BODY:
+            doc.setdefault("arguments", {}).setdefault("parameters", []).append(_CSRF_PARAMETER)
+        for described in responses.values():
+            described[0].setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID_HEADER
+        manual = doc.setdefault("manual_doc", {})
+        manual["operationId"] = view.__name__
+        manual["security"] = [] if guard is None or guard.is_public else [{"session": []}]
 
 
 def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:
