@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -50,6 +51,8 @@ def create_app(settings: Settings) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
+    # Werkzeug would answer //users with a redirect; an API's answer is no address to be led to.
+    app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
 
     # The order is the order of a request: its id and host, its limits, CSRF, then who may call.
@@ -61,7 +64,10 @@ def create_app(settings: Settings) -> Flask:
     if settings.cors_origins:
         CORS(
             app,
-            origins=list(settings.cors_origins),
+            # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end.
+            origins=[re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins],
+            # It would tell every caller who sends no Origin which ones are listed.
+            always_send=False,
             supports_credentials=True,
             allow_headers=["Content-Type", "X-CSRF-Token", "X-Request-ID"],
             expose_headers=["X-Request-ID", "RateLimit", "RateLimit-Policy", "Retry-After"],
@@ -72,7 +78,11 @@ def create_app(settings: Settings) -> Flask:
 
     db.init_app(app, make_engine(settings.database_url))
     migrate.init_app(app, db, directory=str(ROOT / "app" / "migrations"))
-    app.extensions["password_hasher"] = PasswordHasher(concurrency=settings.password_hashing_concurrency)
+    app.extensions["password_hasher"] = PasswordHasher(
+        concurrency=settings.password_hashing_concurrency,
+        # A quarter of the threads, one at least, is left to the other routes.
+        capacity=max(1, settings.threads - max(1, settings.threads // 4)),
+    )
     app.extensions["password_policy"] = PasswordPolicy(min_length=settings.password_min_length)
     login_manager.init_app(app)
     login_manager.user_loader(_load_principal)

@@ -5,12 +5,15 @@ To add a setting, add a field to ``Settings`` and a line to ``.env.example``; a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import re
 import secrets
+import tempfile
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -36,6 +39,13 @@ class SettingsError(Exception):
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
         super().__init__("The settings are wrong:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+_NAME: Final = r"(?P<host>[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
+_HOST: Final = re.compile(rf"{_NAME}(?::[0-9]{{1,5}})?")
+_ORIGIN: Final = re.compile(rf"(?P<scheme>https?)://{_NAME}(?::(?P<port>[0-9]{{1,5}}))?/?")
+_PORTS: Final = range(1, 65536)
+_IMPLIED_PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
 
 
 # --- parsers: text -> value; a ValueError's text completes "NAME: expected …" ---
@@ -88,12 +98,14 @@ def _parse_secret_keys(text: str) -> tuple[str, ...]:
 
 
 def _parse_origin(text: str) -> str:
-    parts = urlsplit(text)
-    has_more = parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or has_more:
-        raise ValueError("an address such as https://accounts.example.com, without a path")
-    _ = parts.port  # raises ValueError when it is no number
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None or int(match["port"] or 1) not in _PORTS:
+        raise ValueError(
+            "an address such as https://accounts.example.com, without a path; other scripts as xn--… (punycode)"
+        )
+    # Browsers leave out the port that the scheme implies.
+    is_implied = match["port"] is None or int(match["port"]) == _IMPLIED_PORTS[match["scheme"]]
+    return f"{match['scheme']}://{match['host']}" + ("" if is_implied else f":{int(match['port'])}")
 
 
 def _parse_origins(text: str) -> tuple[str, ...]:
@@ -104,8 +116,11 @@ def _parse_origins(text: str) -> tuple[str, ...]:
 
 def _parse_hosts(text: str) -> tuple[str, ...]:
     hosts = _split(text.lower())
-    if not hosts or any(set(host) & set("*/ @") for host in hosts):
-        raise ValueError("host names such as accounts.example.com, separated by commas, without scheme or wildcard")
+    if not hosts or not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError(
+            "host names such as accounts.example.com, separated by commas, without scheme or wildcard;"
+            " other scripts as xn--… (punycode)"
+        )
     return hosts
 
 
@@ -224,7 +239,7 @@ class Settings:
     host: str = _setting(_parse_text, "127.0.0.1")
     port: int = _setting(_parse_int(at_least=1, at_most=65535), "8000")
     workers: int = _setting(_parse_int(at_least=1, at_most=256), "1", production=str(min(os.cpu_count() or 1, 8)))
-    threads: int = _setting(_parse_int(at_least=1, at_most=256), "4")
+    threads: int = _setting(_parse_int(at_least=1, at_most=256), "16")
     shutdown_delay: int = _setting(_parse_int(at_least=0, at_most=300), "0", production="5")
     shutdown_timeout: int = _setting(_parse_int(at_least=1, at_most=300), "30")
 
@@ -248,7 +263,9 @@ class Settings:
                 # An empty default means "none", which the environment cannot ask of a parser that wants something.
                 values[field.name] = () if text == "" else field.metadata["parse"](text)
             except ValueError as error:
-                shown = "" if field.metadata["is_secret"] else f", got {text[:80]!r}"
+                # An address may carry a password where none belongs.
+                is_secret = field.metadata["is_secret"] or ("://" in text and "@" in text)
+                shown = "" if is_secret else f", got {text[:80]!r}"
                 faults.append(f"{name}: expected {error}{shown}")
         faults += _find_cross_faults(values)
         if faults:
@@ -299,16 +316,18 @@ def load_settings(
 def _keep_secret_key(path: Path) -> str:
     """Return the key kept at ``path``, made now if there is none. Two processes at once agree on one key."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     if not path.exists():
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
+        # Its owner alone may read it from the first moment on; its name is new, whoever died half-way before.
+        descriptor, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
         try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(48))
             # A link fails when another process was first; a rename would replace its key.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
         finally:
-            draft.unlink()
+            Path(draft).unlink()
+    if path.stat().st_mode & 0o077:
+        # A restored backup or a generous umask of whoever copied it.
+        path.chmod(0o600)
     return path.read_text().strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import unicodedata
 from typing import Any, Final
@@ -90,6 +91,13 @@ class Instant(fields.AwareDateTime):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(format="iso", **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime.datetime:
+        instant: datetime.datetime = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return instant.astimezone(datetime.UTC)
+        except OverflowError as error:  # the first or last hours that there are, in another time zone
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         text = super()._serialize(value, attr, obj, **kwargs)

@@ -24,9 +24,20 @@ PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
 logger = logging.getLogger(__name__)
 
 
+class Clock:
+    """Tells the time; a test puts one in its place that it can turn."""
+
+    def now(self) -> datetime.datetime:
+        """Return this instant in UTC, to the microsecond."""
+        return datetime.datetime.now(datetime.UTC)
+
+
+clock = Clock()
+
+
 def now() -> datetime.datetime:
-    """Return this instant in UTC, to the microsecond."""
-    return datetime.datetime.now(datetime.UTC)
+    """Return this instant in UTC, to the microsecond, by ``clock``."""
+    return clock.now()
 
 
 # --- errors ---
@@ -223,6 +234,8 @@ log_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextV
     "log_context", default=MappingProxyType({})
 )
 
+# The package, and the lines that operators look for by name.
+OUR_LOGGERS: Final = ("app", "gatehouse")
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -234,8 +247,11 @@ def add_log_context(**fields: object) -> None:
 def describe_stack(error: BaseException) -> list[str]:
     """Return where ``error`` and its causes were raised, as ``file:line function``, without any value or text."""
     places: list[str] = []
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
+    # ``raise error from cause`` while ``error`` is being handled makes a circle.
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         places.append(type(cause).__qualname__)
         places += [
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(cause.__traceback__)
@@ -300,7 +316,7 @@ class TextFormatter(logging.Formatter):
 def configure_logging(*, level: str, is_json: bool) -> None:
     """Send all logging of this process to standard error, one line a record.
 
-    Libraries that could print a body, a cookie or a database URL at DEBUG stay at INFO or above whatever ``level`` is.
+    ``level`` is ours alone: what libraries note below WARNING can be a body, a cookie or a database URL.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
@@ -309,6 +325,9 @@ def configure_logging(*, level: str, is_json: bool) -> None:
         if isinstance(previous.formatter, JsonFormatter | TextFormatter):
             root.removeHandler(previous)
     root.addHandler(handler)
+    # A record that cannot be formatted is dropped: the report of the fault would show its values, line by line.
+    logging.raiseExceptions = False
     root.setLevel(level)
-    for name in ("app.database", "sqlalchemy", "werkzeug", "urllib3", "alembic", "flask_cors", "flask_wtf", "redis"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    root.setLevel(max(logging.WARNING, root.level))
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(level)

@@ -25,6 +25,7 @@ access_logger = logging.getLogger("gatehouse.access")
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{8,128}\Z")
+_PORT: Final = re.compile(r":[0-9]{1,5}\Z")
 HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
 
 CONTENT_SECURITY_POLICY: Final = {
@@ -77,6 +78,9 @@ def install(app: Flask, settings: Settings) -> None:
         if not request.path.startswith("/static/"):
             response.headers["Cache-Control"] = "no-store"
         response.vary.add("Cookie")
+        if settings.cors_origins:
+            # Flask-CORS says so only to the origins that are listed.
+            response.vary.add("Origin")
         access_logger.info(
             "%s %s",
             request.method,
@@ -125,5 +129,4 @@ def get_actor() -> Actor:
 
 def _is_allowed_host(host: str, allowed: frozenset[str]) -> bool:
     name = host.lower()
-    without_port = name if name.endswith("]") else name.rpartition(":")[0] or name
-    return name in allowed or without_port in allowed
+    return name in allowed or _PORT.sub("", name) in allowed

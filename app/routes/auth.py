@@ -20,9 +20,20 @@ from app.schemas import (
     RegisterInput,
     SignInOutput,
 )
-from app.security import WeakPassword, end_browser_session, make_csrf_token, public, requires, start_browser_session
+from app.security import (
+    WeakPassword,
+    end_browser_session,
+    find_browser_token,
+    make_csrf_token,
+    public,
+    remember_device,
+    renew_browser_session,
+    requires,
+    start_browser_session,
+)
 from app.services import accounts, sessions
 from app.services.accounts import EmailTaken, InvalidCredentials, RegistrationClosed
+from app.services.sessions import SessionNotFound
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api/v1/auth", description="Signing up, in and out")
 
@@ -43,8 +54,9 @@ def get_csrf() -> dict[str, str]:
 @public
 def register(body: dict[str, Any]) -> Any:
     """Make an account and sign in to it."""
-    sign_in = accounts.register(**body, client=get_client())
+    sign_in = accounts.register(**body, client=get_client(), replaces=find_browser_token())
     start_browser_session(sign_in.token, is_remembered=False)
+    remember_device(sign_in.user.email)
     return sign_in.user
 
 
@@ -58,7 +70,10 @@ def register(body: dict[str, Any]) -> Any:
 def log_in(body: dict[str, Any]) -> Any:
     """Sign in; whatever is wrong, the answer is the same."""
     is_remembered = body.pop("remember")
-    sign_in = accounts.authenticate(**body, is_remembered=is_remembered, client=get_client())
+    sign_in = accounts.authenticate(
+        **body, is_remembered=is_remembered, client=get_client(), replaces=find_browser_token()
+    )
+    remember_device(sign_in.user.email)
     return {
         "user": sign_in.user,
         "csrf_token": start_browser_session(sign_in.token, is_remembered=is_remembered),
@@ -78,22 +93,22 @@ def log_out() -> Response:
 @blueprint.route("/reauthenticate", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
-@blueprint.raises(InvalidCredentials)
+@blueprint.raises(InvalidCredentials, SessionNotFound)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
     """Give the password again, for calls that want it given within the last ten minutes."""
-    accounts.reauthenticate(**body, session_id=current_user.session.id, actor=get_actor())
+    renew_browser_session(accounts.reauthenticate(**body, session_id=current_user.session.id, actor=get_actor()))
     return Response(status=204)
 
 
 @blueprint.route("/password/change", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
-@blueprint.raises(InvalidCredentials, WeakPassword)
+@blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
 @requires()
 def change_password(body: dict[str, Any]) -> Response:
     """Replace the password; every other session ends."""
-    accounts.change_password(**body, session_id=current_user.session.id, actor=get_actor())
+    renew_browser_session(accounts.change_password(**body, session_id=current_user.session.id, actor=get_actor()))
     return Response(status=204)

@@ -10,7 +10,7 @@ from flask_login import current_user
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.schemas import ExportOutput, OwnUserOutput, ProfileInput, SessionListOutput
-from app.security import end_browser_session, requires
+from app.security import end_browser_session, forget_device, requires
 from app.services import accounts, sessions
 from app.services.accounts import UserNotFound
 from app.services.admins import LastAdmin
@@ -50,6 +50,7 @@ def delete_me() -> Response:
     """Delete the caller's account and everything that hangs on it."""
     accounts.delete_own(actor=get_actor())
     end_browser_session()
+    forget_device()
     return Response(status=204)
 
 

@@ -1,9 +1,17 @@
 """The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
 
+from .devices import choose_account_key, forget_device, list_account_keys, remember_device
 from .guards import Guard, enforce_guard, find_guard, public, requires
 from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
 from .principal import Actor, Client, Principal
-from .sessions import end_browser_session, make_csrf_token, protect_from_csrf, start_browser_session
+from .sessions import (
+    end_browser_session,
+    find_browser_token,
+    make_csrf_token,
+    protect_from_csrf,
+    renew_browser_session,
+    start_browser_session,
+)
 from .stored_hashes import UnsupportedHash, parse_stored_hash
 
 __all__ = [
@@ -16,15 +24,21 @@ __all__ = [
     "Principal",
     "UnsupportedHash",
     "WeakPassword",
+    "choose_account_key",
     "end_browser_session",
     "enforce_guard",
+    "find_browser_token",
     "find_guard",
+    "forget_device",
     "get_hasher",
     "get_policy",
+    "list_account_keys",
     "make_csrf_token",
     "parse_stored_hash",
     "protect_from_csrf",
     "public",
+    "remember_device",
+    "renew_browser_session",
     "requires",
     "start_browser_session",
 ]

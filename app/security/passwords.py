@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import unicodedata
@@ -37,6 +38,10 @@ _ESTIMATED_LENGTH: Final = 32
 # make a second of work. No common password holds more than a few different ones.
 _SYMBOLS: Final = frozenset("0123456789@([{<|!$%+")
 _MAX_SYMBOLS: Final = 6
+# Shorter words, cut out wherever they stand, would take chance pieces of good passwords with them.
+_WORD_MIN_LENGTH: Final = 4
+# NIST SP 800-63B-4 asks to refuse the name of the service too.
+_SERVICE: Final = "gatehouse"
 _INVENTED_BYTES: Final = 15
 # The estimator keeps the words about the person in a module's global.
 _estimator_lock = threading.Lock()
@@ -61,6 +66,22 @@ class HashingBusy(Unavailable):
 def normalize_password(password: str) -> str:
     """Return ``password`` in Unicode's NFC form, so that every keyboard's way to type it is one (NIST SP 800-63B-4)."""
     return unicodedata.normalize("NFC", password)
+
+
+def _list_known_words(about: Iterable[str]) -> list[str]:
+    """Return what an attacker tries first for this person on this service, the longest first."""
+    words = {_SERVICE}
+    for phrase in map(normalize_password, about):
+        words |= {phrase, *re.split(r"[\s@]+", phrase), *re.split(r"[\W_]+", phrase)}
+    return sorted((word for word in words if word), key=lambda word: (-len(word), word))
+
+
+def _cut(text: str, words: Iterable[str]) -> str:
+    """Return what is left of ``text`` without ``words``, whatever their case."""
+    for word in words:
+        if len(word) >= _WORD_MIN_LENGTH:
+            text = re.sub(re.escape(word), "", text, flags=re.IGNORECASE)
+    return text
 
 
 def _shorten(text: str) -> str:
@@ -88,11 +109,17 @@ class PasswordPolicy:
             WeakPassword: with the reason under ``field``.
         """
         text = normalize_password(password)
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise WeakPassword(errors={field: ["This is no valid Unicode text."]})
         if len(text) < self.min_length:
             raise WeakPassword(errors={field: [f"Use at least {self.min_length} characters."]})
-        known = [word for phrase in about for word in (phrase, *phrase.replace("@", " ").split()) if word]
+        if len(password) > PASSWORD_MAX_LENGTH:
+            raise WeakPassword(errors={field: [f"Use at most {PASSWORD_MAX_LENGTH} characters."]})
+        known = _list_known_words(about)
+        # What everybody knows counts for nothing, wherever it stands and however long it is.
+        rest = _shorten(_cut(text, known))
         with _estimator_lock:
-            guesses = zxcvbn(_shorten(text), user_inputs=known, max_length=_ESTIMATED_LENGTH)["guesses"]
+            guesses = zxcvbn(rest, user_inputs=known, max_length=_ESTIMATED_LENGTH)["guesses"] if rest else 0
         if guesses < MIN_GUESSES:
             raise WeakPassword(errors={field: ["This password is too easy to guess. Four or more random words work."]})
 
@@ -105,23 +132,30 @@ class PasswordHasher:
     """Hash passwords with Argon2id, and verify them against that and what other systems made, only so many at once.
 
     Hashing is the cheapest way to overload a server: beyond ``concurrency`` at once callers queue for
-    ``QUEUE_SECONDS``, then are refused, and every other route stays fast.
+    ``QUEUE_SECONDS``, then are refused. Beyond ``capacity`` callers, hashing and queueing, they are refused at once:
+    whoever queues holds one of the server's threads, and every other route needs some too.
     """
 
-    def __init__(self, *, concurrency: int) -> None:
+    def __init__(self, *, concurrency: int, capacity: int) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._slots = threading.BoundedSemaphore(concurrency)
+        self._places = threading.BoundedSemaphore(capacity)
         # An unknown address has to cost what a known one costs.
         self._dummy_check = parse_stored_hash(self._hasher.hash("a password that nobody has"))
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        if not self._slots.acquire(timeout=QUEUE_SECONDS):
+        if not self._places.acquire(blocking=False):
             raise HashingBusy
         try:
-            yield
+            if not self._slots.acquire(timeout=QUEUE_SECONDS):
+                raise HashingBusy
+            try:
+                yield
+            finally:
+                self._slots.release()
         finally:
-            self._slots.release()
+            self._places.release()
 
     def hash(self, password: str) -> str:
         """Return the hash of ``password``, salted anew.

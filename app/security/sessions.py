@@ -40,6 +40,17 @@ def start_browser_session(token: str, *, is_remembered: bool) -> str:
     return make_csrf_token()
 
 
+def renew_browser_session(token: str) -> None:
+    """Put the same session's new ``token`` into the cookie; its CSRF token stays."""
+    session[_USER_ID] = token
+
+
+def find_browser_token() -> str | None:
+    """Return the token of the session that the cookie carries, or None."""
+    token: str | None = None if carries_bearer() else session.get(_USER_ID)
+    return token
+
+
 def end_browser_session() -> None:
     """Forget everything in the cookie."""
     logout_user()
@@ -70,11 +81,11 @@ def protect_from_csrf() -> None:
     if not has_cookie and guard is not None and not guard.is_public:
         return  # There is nothing to ride on, and the guard will say so.
     presented = request.headers.get(CSRF_HEADER, "")
-    if not any(_is_csrf_token(presented, key) for key in _list_signing_keys(current_app)):
+    if not any(_is_csrf_token(presented, key) for key in list_signing_keys(current_app)):
         raise CsrfFailed
 
 
-def _is_csrf_token(presented: str, key: str | bytes) -> bool:
+def _is_csrf_token(presented: str, key: str) -> bool:
     try:
         validate_csrf(presented, secret_key=key)
     except ValidationError:
@@ -82,5 +93,6 @@ def _is_csrf_token(presented: str, key: str | bytes) -> bool:
     return True
 
 
-def _list_signing_keys(app: Flask) -> list[str | bytes]:
-    return [app.secret_key or "", *app.config["SECRET_KEY_FALLBACKS"]]
+def list_signing_keys(app: Flask) -> list[str]:
+    """Return the key that signs, then the former ones, which still verify."""
+    return [app.config["SECRET_KEY"], *app.config["SECRET_KEY_FALLBACKS"]]

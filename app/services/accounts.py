@@ -17,7 +17,7 @@ from app.utils import AppError, Conflict, Forbidden, NotFound, now
 
 from . import audit
 from .admins import lock_admins, refuse_last_admin
-from .sessions import add_session, delete_sessions, list_sessions
+from .sessions import add_session, delete_sessions, list_sessions, renew_session
 
 if TYPE_CHECKING:
     import uuid
@@ -77,8 +77,15 @@ class Export:
 
 
 @verb
-def register(*, email: str, password: str, name: str, client: Client) -> SignIn:
+def register(*, email: str, password: str, name: str, client: Client, replaces: str | None = None) -> SignIn:
     """Make an account for whoever asks, and sign them in.
+
+    Args:
+        email: the address.
+        password: the password.
+        name: what the person is called.
+        client: where they are.
+        replaces: the token of the session that the new one takes the place of.
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
@@ -91,7 +98,7 @@ def register(*, email: str, password: str, name: str, client: Client) -> SignIn:
     try:
         with transaction():
             user = add_user(email=email, name=name, password_hash=password_hash)
-            token = add_session(user, client, is_remembered=False)
+            token = add_session(user, client, is_remembered=False, replaces=replaces)
             user.last_login_at = now()
             audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
     except IntegrityError as error:
@@ -100,8 +107,17 @@ def register(*, email: str, password: str, name: str, client: Client) -> SignIn:
 
 
 @verb
-def authenticate(*, email: str, password: str, is_remembered: bool, client: Client) -> SignIn:
+def authenticate(
+    *, email: str, password: str, is_remembered: bool, client: Client, replaces: str | None = None
+) -> SignIn:
     """Start a session for whoever knows the password.
+
+    Args:
+        email: the address.
+        password: the password.
+        is_remembered: whether the session outlives the browser.
+        client: where they are.
+        replaces: the token of the session that the new one takes the place of.
 
     Raises:
         InvalidCredentials: unknown address, wrong password or inactive account: status, body and time are the same.
@@ -121,7 +137,7 @@ def authenticate(*, email: str, password: str, is_remembered: bool, client: Clie
         else:
             user.password_hash = new_hash or password_hash
             user.last_login_at = now()
-            token = add_session(user, client, is_remembered=is_remembered)
+            token = add_session(user, client, is_remembered=is_remembered, replaces=replaces)
             audit.record("session.started", actor=_anonymous(client, user.id), target=user.id)
     # The refusal is recorded first and raised after.
     if user is None:
@@ -130,41 +146,40 @@ def authenticate(*, email: str, password: str, is_remembered: bool, client: Clie
 
 
 @verb
-def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> None:
-    """Make the caller's session fresh again; only the session's own user's password does.
+def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> str:
+    """Make the caller's session fresh again and return its new token; only its own user's password does.
 
     Raises:
         InvalidCredentials: the password is wrong.
+        SessionNotFound: the session has ended meanwhile.
     """
-    _verify_password(actor, password)
-    with transaction() as writing:
-        writing.execute(
-            sa.update(Session)
-            .where(Session.id == session_id, Session.user_id == actor.user_id)
-            .values(authenticated_at=now())
-            .execution_options(synchronize_session=False)
-        )
-        audit.record("session.reauthenticated", actor=actor, target=actor.user_id)
+    verified = _verify_password(actor, password)
+    with transaction():
+        user = _get_unchanged(verified)
+        token = renew_session(session_id, user_id=user.id)
+        audit.record("session.reauthenticated", actor=actor, target=user.id)
+    return token
 
 
 @verb
-def change_password(*, current_password: str, new_password: str, session_id: uuid.UUID, actor: Actor) -> None:
-    """Replace the caller's password; every other session ends.
+def change_password(*, current_password: str, new_password: str, session_id: uuid.UUID, actor: Actor) -> str:
+    """Replace the caller's password and return the session's new token; every other session ends.
 
     Raises:
         InvalidCredentials: the current password is wrong.
         WeakPassword: the new one is.
+        SessionNotFound: the session has ended meanwhile.
     """
-    user = get_user(actor.user_id)
-    old_hash = _verify_password(actor, current_password)
-    password_hash = hash_new_password(new_password, about=(user.email, user.name), field="new_password")
+    verified = _verify_password(actor, current_password)
+    about = (verified.email, verified.name)
+    password_hash = hash_new_password(new_password, about=about, field="new_password")
     with transaction():
-        user = get_user(actor.user_id, is_locked=True)
-        if user.password_hash != old_hash:
-            raise InvalidCredentials
+        user = _get_unchanged(verified)
         user.password_hash = password_hash
         delete_sessions(user.id, but=session_id)
+        token = renew_session(session_id, user_id=user.id)
         audit.record("password.changed", actor=actor, target=user.id)
+    return token
 
 
 @verb
@@ -265,14 +280,28 @@ def hash_new_password(password: str, *, about: Sequence[str], field: str) -> str
     return get_hasher().hash(password)
 
 
-def _verify_password(actor: Actor, password: str) -> str | None:
-    """Return the caller's password hash, which ``password`` was verified against."""
-    password_hash = db.session.scalar(sa.select(User.password_hash).where(User.id == actor.user_id))
-    if not get_hasher().verify(password_hash, password):
+def _verify_password(actor: Actor, password: str) -> User:
+    """Return the caller as stored when ``password`` was found to be theirs."""
+    # No transaction stays open, and no connection is held, while the password is hashed.
+    with db.reading() as reading:
+        user = reading.scalars(sa.select(User).where(User.id == actor.user_id)).one_or_none()
+    if user is None or not get_hasher().verify(user.password_hash, password):
         with transaction():
             audit.record("session.reauthentication_refused", actor=actor, target=actor.user_id)
         raise InvalidCredentials("The password is wrong.")
-    return password_hash
+    return user
+
+
+def _get_unchanged(verified: User) -> User:
+    """Return the user, locked; refuse if another password was set since ``verified`` was read.
+
+    Raises:
+        InvalidCredentials: it was, or the user is gone or inactive.
+    """
+    user = _find_unchanged(verified.id, verified.password_hash)
+    if user is None:
+        raise InvalidCredentials
+    return user
 
 
 def _find_unchanged(user_id: uuid.UUID, password_hash: str | None) -> User | None:

@@ -85,11 +85,14 @@ def _decode_cursor(cursor: str, sort: Sort) -> tuple[Any, uuid.UUID]:
             raise InvalidCursor
         text.encode()  # a lone surrogate would only fail in the driver
         is_time = isinstance(sort.column.type, UtcDateTime)
-        value = datetime.datetime.fromisoformat(text) if is_time else text
-        if isinstance(value, datetime.datetime) and value.tzinfo is None:
+        if is_time:
+            # In UTC here: of the first and last hours that there are, the conversion would fail in the driver.
+            instant = datetime.datetime.fromisoformat(text)
+            if instant.tzinfo is None:
+                raise InvalidCursor
+            return instant.astimezone(datetime.UTC), uuid.UUID(key)
+        if "\0" in text:
             raise InvalidCursor
-        if isinstance(value, str) and "\0" in value:
-            raise InvalidCursor
-        return value, uuid.UUID(key)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return text, uuid.UUID(key)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InvalidCursor from error

@@ -93,10 +93,11 @@ def sign_out(session_id: uuid.UUID, *, actor: Actor) -> None:
             audit.record("session.signed_out", actor=actor, target=actor.user_id)
 
 
-def add_session(user: User, client: Client, *, is_remembered: bool) -> str:
+def add_session(user: User, client: Client, *, is_remembered: bool, replaces: str | None = None) -> str:
     """Add a session to the current transaction and return its token, which is stored nowhere.
 
-    The user's sessions that have run out go at the same time.
+    The user's sessions that have run out go at the same time, and so does the one whose token is ``replaces``: the
+    browser forgets it, so that only somebody who copied it could still use it.
     """
     settings = get_settings()
     instant = now()
@@ -114,8 +115,30 @@ def add_session(user: User, client: Client, *, is_remembered: bool) -> str:
         expires_at=instant + datetime.timedelta(seconds=lifetime),
     )
     _delete(Session.user_id == user.id, Session.expires_at < instant)
+    if replaces is not None:
+        _delete(Session.token_hash == _hash_token(replaces))
     db.session.add(session)
     db.session.flush()
+    return token
+
+
+def renew_session(session_id: uuid.UUID, *, user_id: uuid.UUID) -> str:
+    """Give a session another token in the current transaction, note that the password was given, return the token.
+
+    A copy of the cookie from before is worth nothing from then on.
+
+    Raises:
+        SessionNotFound: the session has ended meanwhile.
+    """
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    result = db.session.execute(
+        sa.update(Session)
+        .where(Session.id == session_id, Session.user_id == user_id)
+        .values(token_hash=_hash_token(token), authenticated_at=now())
+        .execution_options(synchronize_session=False)
+    )
+    if not result.rowcount:  # type: ignore[attr-defined] # an UPDATE's result is a CursorResult
+        raise SessionNotFound
     return token
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from app.extensions import db, limiter, transaction, verb
 from app.models import User
 from app.permissions import ROLE_NAME_MAX_LENGTH
+from app.security import list_account_keys
 
 from . import audit
 
@@ -23,11 +24,12 @@ def show(key: str) -> object:
 
 @verb
 def clear(key: str, *, actor: Actor) -> None:
-    """Forget what is counted under ``key``."""
+    """Forget what is counted under ``key``; an account's key stands for those of its devices too."""
     kind, _, rest = key.partition(":")
     with transaction():
         # An address stays out of the trail: the user's id says whose it is.
         user_id = db.session.scalar(sa.select(User.id).where(User.email == rest)) if kind == "account" else None
         target = user_id if kind == "account" else key[:ROLE_NAME_MAX_LENGTH]
         audit.record("ratelimit.cleared", actor=actor, target=target, kind=kind)
-    limiter.clear(key)
+    for each in list_account_keys(rest) if kind == "account" else [key]:
+        limiter.clear(each)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 from app.extensions import db, limiter, transaction, verb
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
-from app.security import get_policy
+from app.security import get_policy, list_account_keys
 from app.utils import Forbidden
 
 from . import audit
@@ -179,7 +179,8 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     with transaction():
         user = _get_target(user_id, actor)
         audit.record("user.unlocked", actor=actor, target=user.id)
-    limiter.clear(f"account:{user.email}")
+    for key in list_account_keys(user.email):
+        limiter.clear(key)
 
 
 @verb

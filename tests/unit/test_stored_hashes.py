@@ -75,7 +75,7 @@ UNKNOWN = {
 
 @pytest.fixture(scope="module")
 def hasher() -> PasswordHasher:
-    return PasswordHasher(concurrency=2)
+    return PasswordHasher(concurrency=2, capacity=8)
 
 
 @pytest.mark.parametrize("stored", MADE_ELSEWHERE.values(), ids=MADE_ELSEWHERE.keys())
