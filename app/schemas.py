@@ -351,7 +351,7 @@ class LiveOutput(Output):
 class ChecksOutput(Output):
     """The state of each part."""
 
-    database = fields.String(required=True, validate=validate.OneOf(["ok", "unavailable"]))
+    database = fields.String(required=True, validate=validate.OneOf(["ok", "read_only", "away"]))
     ratelimit = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
 
 

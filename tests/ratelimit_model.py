@@ -153,8 +153,8 @@ class StoreMachine(RuleBasedStateMachine):
         refused, wait, answers, taken = self.model.decide(charges, self.now)
         values = self.store.decide(charges)
         assert (values[0], values[1]) == (refused, wait)
-        places = range(HEAD_FIELDS, len(values), 3)
-        assert [(values[place], values[place + 1]) for place in places] == answers
+        firsts = range(HEAD_FIELDS, len(values), 3)
+        assert [(values[place], values[place + 1]) for place in firsts] == answers
         if taken:
             self.admitted.append((charges, values, taken))
 

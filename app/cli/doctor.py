@@ -13,10 +13,10 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, VAR
-from app.database import parse_database_url
+from app.database import DatabaseUnavailable, parse_database_url
 from app.extensions import db, get_settings, limiter
 from app.services import admins
-from app.services.health import is_database_ready
+from app.services.health import look_at_database
 
 from .migrations import find_revisions
 from .terminal import Report, operator_command
@@ -179,7 +179,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     if is_missing:
         yield Finding("database", FAULT, "There is no database yet.", setup)
         return
-    if not is_database_ready():
+    if not look_at_database().is_ok:
         yield Finding(
             "database",
             FAULT,
@@ -197,7 +197,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
             return
         yield Finding("migrations", OK, f"At {revisions.wanted}, the last one.")
         has_admin = admins.has_active_admin()
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, DatabaseUnavailable) as error:
         yield Finding("database", FAULT, f"Its tables cannot be read ({type(error).__name__}).", setup)
         return
     if not has_admin:

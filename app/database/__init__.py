@@ -1,8 +1,9 @@
 """From a database's URL to an engine that keeps its promises."""
 
 from .deadlines import time_limit
-from .engine import make_engine
+from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
+from .probe import Health, probe
 from .retry import retrying, run_again
 from .url import DatabaseTarget, DatabaseUrlError, parse_database_url
 
@@ -12,8 +13,11 @@ __all__ = [
     "DatabaseTarget",
     "DatabaseUnavailable",
     "DatabaseUrlError",
+    "Health",
+    "lift_time_limits",
     "make_engine",
     "parse_database_url",
+    "probe",
     "retrying",
     "run_again",
     "time_limit",

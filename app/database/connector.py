@@ -51,8 +51,15 @@ class Connector:
 
     def note_loss(self, *, is_silent: bool) -> None:
         """Look for another host first; where this one fell silent, take it for away until a connection succeeds."""
-        self._is_suspect = self._is_suspect or is_silent
+        if is_silent:
+            self._change(is_suspect=True, reason="silence")
         self._first = (self._first + 1) % len(self._target.hosts)
+
+    def _change(self, *, is_suspect: bool, reason: str) -> None:
+        # One line for each change, however many requests meet it. A driver's own text would name hosts and users.
+        if is_suspect != self._is_suspect:
+            self._is_suspect = is_suspect
+            logger.warning("the database is %s: %s", "away" if is_suspect else "back", reason)
 
     def _try_hosts(self) -> Any:  # noqa: ANN401 - each driver has a class of its own
         hosts = self._target.hosts
@@ -66,13 +73,11 @@ class Connector:
                 with time_limit(remaining / (len(hosts) - tried)):
                     connection = self._connect(self._target, hosts[index], must_write=len(hosts) > 1)
             except (psycopg2.Error, pymysql.err.Error) as error:
-                # The driver's text names hosts and users; its class does not.
-                logger.warning("no connection to host %d of %d: %s", index + 1, len(hosts), type(error).__name__)
                 if tried + 1 == len(hosts):
-                    self._is_suspect = True
+                    self._change(is_suspect=True, reason=type(error).__name__)
                     raise
             else:
                 self._first = index
-                self._is_suspect = False
+                self._change(is_suspect=False, reason=f"host {index + 1} of {len(hosts)}")
                 return connection
         raise AssertionError("a target has at least one host")

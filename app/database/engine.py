@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import select
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
+from . import mysql
 from .connector import Connector
 from .faults import (
     CommitOutcomeUnknown,
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
-# SQLAlchemy logs under the name of the pool's class, which makes its notes about each connection look like ours; what
-# a driver says of a connection names the server.
+# Below warnings SQLAlchemy's pools tell which user they connect as, and where.
 logging.getLogger(f"{__name__}._Pool").setLevel(logging.WARNING)
 
 _IS_COMMITTING: Final = "is_committing"
@@ -36,8 +37,14 @@ _WAS_USED: Final = "was_used"
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 
 
+_TARGETS: Final[WeakKeyDictionary[sa.Engine, DatabaseTarget]] = WeakKeyDictionary()
+
+
 class _Pool(sa.QueuePool):
     """A pool that, when all its connections are taken, says so in our words."""
+
+    # Its log is SQLAlchemy's, not ours: at DEBUG it shows connections.
+    __module__ = sa.QueuePool.__module__
 
     def _do_get(self) -> ConnectionPoolEntry:
         try:
@@ -83,7 +90,30 @@ def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> s
         engine = sa.create_engine(url, creator=connector, **options)
         _FaultNamer(engine, connector)
         _discard_closed_connections(engine)
+    _TARGETS[engine] = target
     return engine
+
+
+def get_target(engine: sa.Engine) -> DatabaseTarget:
+    """Return what ``make_engine`` made ``engine`` from."""
+    return _TARGETS[engine]
+
+
+def lift_time_limits(connection: sa.Connection) -> None:
+    """Let statements on ``connection`` take as long as they need, for a migration or a long export.
+
+    The connection leaves its pool, so that nobody inherits its patience. Waiting for a lock keeps its limit: what waits
+    for a table's lock keeps everybody behind it waiting too.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    driver: Any = connection.connection.driver_connection
+    connection.detach()
+    driver.limit_seconds = None
+    is_postgres = connection.dialect.name == "postgresql"
+    name = "statement_timeout" if is_postgres else mysql.get_time_limit_name(driver)
+    connection.exec_driver_sql(f"SET SESSION {name} = 0")
+    connection.commit()
 
 
 class _FaultNamer:
@@ -115,6 +145,8 @@ class _FaultNamer:
             self._connector.note_loss(is_silent=is_silence(error))
         if _is_committing(context.connection) and not is_rolled_back(error):
             return CommitOutcomeUnknown()
+        if context.connection is None and kind is Kind.OTHER:
+            return DatabaseUnavailable("The database refuses to be connected to.")
         return _NAMES[kind]() if kind in _NAMES else None
 
 

@@ -26,6 +26,9 @@ else:
 # Setting a socket's timeout costs a system call; inside one answer it is not set again sooner than this.
 _TIMEOUT_AGE_SECONDS: Final = 0.05
 
+# MariaDB has no super_read_only; asking for it by name would be an error there.
+LIST_READ_ONLY: Final = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only')"
+
 
 class _Connection(_PlainConnection):
     """A connection whose every exchange with the server is over in ``limit_seconds``, and in the present time limit.
@@ -176,20 +179,20 @@ def _set_up_session(connection: _Connection, statement_timeout: float, *, must_w
     READ COMMITTED is what PostgreSQL does; TRADITIONAL refuses what would otherwise be cut or bent to fit.
     """
     seconds = statement_timeout * 0.9
-    is_mariadb = "mariadb" in connection.server_version.lower()
-    limit = f"max_statement_time={seconds:.3f}" if is_mariadb else f"max_execution_time={seconds * 1000:.0f}"
+    limit_name = get_time_limit_name(connection)
+    limit = f"{seconds:.3f}" if limit_name == "max_statement_time" else f"{seconds * 1000:.0f}"
     lock_seconds = max(1, int(seconds))
     with connection.cursor() as cursor:
         cursor.execute(
             "SET SESSION sql_mode='TRADITIONAL', SESSION time_zone='+00:00',"
-            f" SESSION innodb_lock_wait_timeout={lock_seconds}, SESSION {limit}"
+            f" SESSION innodb_lock_wait_timeout={lock_seconds}, SESSION {limit_name}={limit}"
         )
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        if must_write and is_read_only(cursor):
+        cursor.execute(LIST_READ_ONLY)
+        if must_write and any(value.upper() != "OFF" for _, value in cursor.fetchall()):
             raise pymysql.err.OperationalError(ER.OPTION_PREVENTS_STATEMENT, "the server is read-only")
 
 
-def is_read_only(cursor: pymysql.cursors.Cursor) -> bool:
-    """Say whether the server takes no writes from ordinary users."""
-    cursor.execute("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only')")
-    return any(value.upper() != "OFF" for _, value in cursor.fetchall())
+def get_time_limit_name(connection: _Connection) -> str:
+    """Return the name of the variable that ends long statements: seconds on MariaDB, milliseconds on MySQL."""
+    return "max_statement_time" if "mariadb" in connection.server_version.lower() else "max_execution_time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import http
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -22,8 +23,25 @@ View = TypeVar("View", bound="Callable[..., Any]")
 
 OPENAPI_VERSION: Final = "3.1.0"
 _RAISES: Final = "_gatehouse_raises"
-_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_ALWAYS: Final = (429, 500, 503)
+_CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_ALWAYS: Final = {
+    400: ("unknown_host",),
+    429: ("rate_limited",),
+    500: ("internal_error",),
+    503: ("database_unavailable", "outcome_unknown", "unavailable"),
+}
+_CSRF_PARAMETER: Final = {
+    "in": "header",
+    "name": "X-CSRF-Token",
+    "description": "The token of GET /api/v1/auth/csrf; needed wherever the session cookie rides along.",
+    "schema": {"type": "string"},
+    "required": False,
+}
+_REQUEST_ID_HEADER: Final = {
+    "description": "Names this request in the server's log; a well-formed one from the caller is kept.",
+    "schema": {"type": "string"},
+    "required": True,
+}
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest ships no types
@@ -71,35 +89,43 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
 
     @staticmethod
     def _document_errors(doc: dict[str, Any], view: Any, *, method: str) -> None:
-        guard = find_guard(view)
-        codes: dict[int, set[str]] = {status: set() for status in _ALWAYS}
-        codes[503].add("unavailable")
-        codes[500].add("internal_error")
-        codes[429].add("rate_limited")
-        if guard is not None and not guard.is_public:
-            codes.setdefault(401, set()).add("not_signed_in")
-            if guard.permissions:
-                codes.setdefault(403, set()).add("permission_missing")
-            if guard.is_fresh:
-                codes.setdefault(403, set()).add("reauthentication_required")
-        if method in _WITH_BODY:
-            codes.setdefault(403, set()).add("csrf_failed")
         arguments = doc.get("arguments", {})
         arguments.pop("responses", None)
         locations = {parameter["in"] for parameter in arguments.get("parameters", ())}
-        if locations:
-            codes.setdefault(422, set()).add("invalid_input")
-        if "json" in locations:
-            codes.setdefault(400, set()).add("malformed_body")
-            codes.setdefault(413, set()).add("body_too_large")
-            codes.setdefault(415, set()).add("unsupported_media_type")
-        for error in getattr(view, _RAISES, ()):
-            codes.setdefault(error.status, set()).add(error.code)
         responses = doc.setdefault("response", {}).setdefault("responses", {})
-        for status, words in codes.items():
+        for status, words in _list_codes(view, method=method, locations=locations).items():
             responses[status] = [_describe_problem(status, words)]
-        security: list[dict[str, list[str]]] = [] if guard is None or guard.is_public else [{"session": []}]
-        doc.setdefault("manual_doc", {})["security"] = security
+        if method in _CHANGING:
+            doc.setdefault("arguments", {}).setdefault("parameters", []).append(_CSRF_PARAMETER)
+        for described in responses.values():
+            described[0].setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID_HEADER
+        guard = find_guard(view)
+        manual = doc.setdefault("manual_doc", {})
+        manual["operationId"] = view.__name__
+        manual["security"] = [] if guard is None or guard.is_public else [{"session": []}]
+
+
+def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set[str]]:
+    """Return the codes of every error that ``view`` may answer with, by their status."""
+    codes = collections.defaultdict(set, {status: set(words) for status, words in _ALWAYS.items()})
+    guard = find_guard(view)
+    if guard is not None and not guard.is_public:
+        codes[401].add("not_signed_in")
+        if guard.permissions:
+            codes[403].add("permission_missing")
+        if guard.is_fresh:
+            codes[403].add("reauthentication_required")
+    if method in _CHANGING:
+        codes[403].add("csrf_failed")
+    if locations:
+        codes[422].add("invalid_input")
+    if "json" in locations:
+        codes[400].add("malformed_body")
+        codes[413].add("body_too_large")
+        codes[415].add("unsupported_media_type")
+    for error in getattr(view, _RAISES, ()):
+        codes[error.status].add(error.code)
+    return codes
 
 
 def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:

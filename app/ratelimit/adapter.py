@@ -50,7 +50,7 @@ def address() -> str:
     return normalise_address(request.remote_addr or "")
 
 
-def rate_limit(  # noqa: PLR0913 - the properties of a rule, all by name
+def rate_limit(
     limits: str | Callable[[], str],
     *,
     by: By | Sequence[By] = address,
@@ -131,7 +131,7 @@ class Limiter:
     """Decides about every request of an app before its view, and tells the answer in headers."""
 
     def init_app(self, app: Flask, settings: object, *, on_change: Callable[[bool], None] | None = None) -> None:
-        """Limit ``app`` as ``settings`` say: attributes ``ratelimit_…`` and ``workers``, or a mapping of ``RATELIMIT_…``.
+        """Limit ``app`` as ``settings`` say: attributes ``ratelimit_…`` and ``workers``, or a mapping of their names.
 
         Raises:
             StorageUriError, LimitError: a setting is malformed.
@@ -212,6 +212,35 @@ class Limiter:
         engine = self.engine
         return engine.show(key) if engine is not None else {}
 
+    def rank(self, count: int = 20) -> list[tuple[str, int]]:
+        """Return the fullest windows, as (key, units).
+
+        Raises:
+            redis.exceptions.RedisError: the store is away.
+        """
+        engine = self.engine
+        return engine.rank(count) if engine is not None else []
+
+    def count_refused(self, *, minutes: int = 5) -> dict[tuple[str, str], int]:
+        """Return this process's refusals of the last ``minutes``, by the limit's name and the subject."""
+        engine = self.engine
+        return dict(engine.refused.count(minutes=minutes)) if engine is not None else {}
+
+    def check(self, app: Flask) -> None:
+        """Make sure that every rule of ``app`` names a setting that exists; call it when all routes are there.
+
+        Raises:
+            LimitError: one does not.
+        """
+        state: _State | None = app.extensions.get(_EXTENSION)
+        targets: list[object] = [*app.view_functions.values(), *app.blueprints.values()]
+        for view in app.view_functions.values():
+            view_class = getattr(view, "view_class", None)
+            targets += [getattr(view_class, method.lower()) for method in getattr(view_class, "methods", None) or ()]
+        for rule in (rule for target in targets for rule in getattr(target, _RULES, ())):
+            if state is not None and rule.setting is not None:
+                state.policy.find_text(rule)
+
     # --- around a request ---------------------------------------------------------------------------------------------
 
     def _decide(self) -> None:
@@ -275,11 +304,7 @@ def _read_settings(settings: object) -> dict[str, Any]:
 
 
 def _find_rules(state: _State, endpoint: str | None) -> tuple[Rule, ...]:
-    """Return the rules of a view: its own, those of its blueprints, and the default unless it is exempt.
-
-    Raises:
-        LimitError: a rule names a setting that does not exist.
-    """
+    """Return the rules of a view: its own, those of its blueprints, and the default unless it is exempt."""
     targets: list[object] = []
     if endpoint is not None:
         view = current_app.view_functions[endpoint]
@@ -289,9 +314,6 @@ def _find_rules(state: _State, endpoint: str | None) -> tuple[Rule, ...]:
             targets += [view_class, getattr(view_class, request.method.lower(), None)]
         targets += [current_app.blueprints[name] for name in request.blueprints]
     rules = [rule for target in targets for rule in getattr(target, _RULES, ())]
-    for rule in rules:
-        if rule.setting is not None and rule.setting not in state.policy.limits:
-            raise LimitError(f"a route names the setting {rule.setting}, which does not exist")
     is_exempt = any(getattr(target, _EXEMPT, False) for target in targets)
     if state.default is not None and not is_exempt:
         rules.append(state.default)

@@ -10,17 +10,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from redis import Redis
 from redis.exceptions import RedisError
 
+from .decision import StoreAwayError
 from .link import Reply, ReplyError, pack_command
-from .node import Node, StoreAwayError
+from .node import Node
 from .subject import encode_subject
 from .transport import ADMIN_TIMEOUT_SECONDS, make_client, make_trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from redis import Redis
     from redis.connection import Connection
 
     from .plan import Charge
@@ -116,16 +117,16 @@ class ClusterTransport:
         if error.code == "TRYAGAIN":
             # A subject's keys are on the move one by one: neither server has them all for a moment.
             time.sleep(TRY_AGAIN_SECONDS)
-            return node.call(payload, replies_count, now=began)
+            return node.call(payload, replies_count, now=began, is_late=True)
         slot_text, _, place = error.detail.partition(" ")
         host, _, port = place.rpartition(":")
         target = self._get_node((host or self._uri.addresses[0][0], int(port)))
         if error.code == "MOVED":
             self._slots[int(slot_text)] = target
-            return target.call(payload, replies_count, now=began)
+            return target.call(payload, replies_count, now=began, is_late=True)
         if replies_count != 1:
             raise StoreAwayError(node.name)
-        return target.call(_ASKING + payload, 2, now=began)[1:]
+        return target.call(_ASKING + payload, 2, now=began, is_late=True)[1:]
 
     # --- the topology -------------------------------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ class ClusterTransport:
     def _refresh(self) -> bool:
         """Read the topology from whoever tells it; say whether anybody did."""
         self._is_refresh_wanted = False
-        known = sorted(list(self._nodes.items()), key=lambda item: (item[1].is_away, random.random()))  # noqa: S311
+        known = sorted(self._nodes.items(), key=lambda item: (item[1].is_away, random.random()))  # noqa: S311
         for address in itertools.chain((address for address, _node in known), self._uri.addresses):
             ranges = self._ask_topology(address)
             if ranges:
@@ -210,13 +211,13 @@ class ClusterTransport:
     def _ask_topology(self, address: Address) -> SlotRanges:
         connection = self._uri.make_connection(address, timeout_seconds=self._topology_timeout_seconds)
         try:
-            connection.connect()
-            connection.send_command("CLUSTER", "SLOTS")
+            connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
+            connection.send_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call] # likewise
             answer = connection.read_response()
         except (RedisError, OSError, ValueError):
             return []
         finally:
-            connection.disconnect()
+            connection.disconnect()  # type: ignore[no-untyped-call] # likewise
         ranges = []
         for first, last, primary, *_replicas in answer:
             host = primary[0].decode() if primary[0] else address[0]

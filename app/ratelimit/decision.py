@@ -14,6 +14,10 @@ HEAD_FIELDS: Final = 3
 LIMIT_FIELDS: Final = 3
 
 
+class StoreAwayError(Exception):
+    """The store did not decide; nobody may wait for it any longer."""
+
+
 class Store(Protocol):
     """Where windows are kept: it decides all charges together, all or nothing."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import time
 import weakref
@@ -11,26 +10,26 @@ from typing import TYPE_CHECKING, Final
 
 from .arrears import Arrears, Entry
 from .cluster import ClusterTransport
-from .decision import HEAD_FIELDS, LIMIT_FIELDS, Decision, Part
+from .decision import HEAD_FIELDS, LIMIT_FIELDS, Decision, Part, StoreAwayError
+from .inspection import name_key, name_pattern, scan, unlink
 from .memory import MAX_WINDOWS_DEFAULT, MemoryStore, monotonic_us
-from .node import Node, StoreAwayError, read_values
-from .plan import KEY_PREFIX, US, Charge, ChargeKind, Fallback, Plan
+from .node import Node
+from .plan import US, Charge, ChargeKind, Fallback, Plan
 from .refusals import RefusalCache, RefusalTally
-from .scripts import pack_decide, pack_merge
+from .scripts import pack_decide, pack_merge, read_values
 from .storage_uri import parse_storage_uri
-from .subject import encode_subject
 from .transport import SentinelTransport, SingleTransport, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+
+    from .link import Link
 
 BUDGET_MS_DEFAULT: Final = 25
 # What is left of the budget pays for the decision in memory that follows a silent store, and for the scheduler.
 STORE_SHARE_OF_BUDGET: Final = 0.8
 DENIED_WAIT_US: Final = 1_000_000
-SCAN_BATCH: Final = 500
-SCAN_MAX: Final = 20_000
-TRANSPORTS: Final = {
+TRANSPORTS: Final[dict[str, Callable[..., Transport]]] = {
     "single": SingleTransport,
     "unix": SingleTransport,
     "sentinel": SentinelTransport,
@@ -47,7 +46,7 @@ class Engine:
     own, and tells the store of them when it is back. Safe to share between threads, and across a fork.
     """
 
-    def __init__(  # noqa: PLR0913 - the settings, all by name
+    def __init__(
         self,
         uri: str = "memory://",
         *,
@@ -85,15 +84,15 @@ class Engine:
 
     def decide(self, *charges: Charge) -> Decision:
         """Take every charge or none, within the budget, whether or not the store is there."""
+        transport = self._transport
+        if transport is None:
+            part = Part(charges, self._memory.decide(charges), self._memory)
+            return self._conclude_one(part, 0) if part.values[0] else Decision((part,))
         now = time.monotonic()
         if self._refusals:
             known = self._refusals.find(charges, now)
             if known is not None:
                 return self._repeat(*known)
-        transport = self._transport
-        if transport is None:
-            part = Part(charges, self._memory.decide(charges), self._memory)
-            return self._conclude_one(part, now)
         try:
             routes = transport.route(charges)
         except StoreAwayError:
@@ -138,18 +137,17 @@ class Engine:
 
     def _ask_all(self, routes: list[tuple[Node, Sequence[Charge]]], now: float) -> list[Part]:
         """Return every server's decision: all are asked before the first is heard, so it takes one round trip."""
-        asked = []
+        asked: list[tuple[Node, Sequence[Charge], list[tuple[str, list[Entry]]] | None, Link | None, bytes, int]] = []
         for node, charges in routes:
             owed = self._take_arrears(charges) if self._arrears and not node.is_away else None
             merges = self._pack_arrears(owed) if owed else []
             payload = b"".join([*merges, pack_decide(charges)])
+            link: Link | None = None
             try:
                 link = node.start(payload, now=now)
             except StoreAwayError:
                 self._put_back_arrears(owed)
-                asked.append((node, charges, owed, None, payload, 0))
-            else:
-                asked.append((node, charges, owed, link, payload, len(merges) + 1))
+            asked.append((node, charges, owed, link, payload, len(merges) + 1))
         parts = []
         for node, charges, owed, link, payload, replies_count in asked:
             if link is None:
@@ -166,8 +164,6 @@ class Engine:
     def _conclude_one(self, part: Part, now: float) -> Decision:
         if not part.values[0]:
             decision = Decision((part,), is_local=part.is_local)
-            if self._transport is None:
-                return decision
             floor = self._note_admitted(part, decision, now)
             if floor is None:
                 return decision
@@ -219,6 +215,8 @@ class Engine:
                 if charge.cost:
                     self._arrears.add(charge, at_us)
             return None
+        if not any(charge.plan.is_mirrored for charge in part.charges):
+            return None
         mirrored = [charge for charge in part.charges if charge.plan.is_mirrored and charge.cost]
         if not mirrored:
             return None
@@ -240,11 +238,12 @@ class Engine:
                 self._count_refusal(charge, part)
             limits = charge.plan.limits
             if 0 <= refused_place < len(limits):
-                # Of several subjects only the one whose limit refused is certain to be refused again, and its
-                # answer alone is remembered: the other's counters are nobody else's business.
                 self.refused.add(limits[refused_place].name, charge.subject)
-                own_part = Part((charge,), (refused_place + 1, *part.values[1:3], *values), None, part.is_local)
-                self._refusals.add(own_part, charge, wait_us=int(part.values[1]), now=now)
+                if self._transport is not None:
+                    # Of several subjects only the one whose limit refused is certain to be refused again, and its
+                    # answer alone is remembered: the other's counters are nobody else's business.
+                    own = Part((charge,), (refused_place + 1, *part.values[1:3], *values), None, part.is_local)
+                    self._refusals.add(own, charge, wait_us=int(part.values[1]), now=now)
             refused_place -= len(limits)
 
     def _count_refusal(self, charge: Charge, part: Part) -> None:
@@ -327,7 +326,7 @@ class Engine:
         """
         if self._transport is None:
             return self._memory.show(subject)
-        return dict(self._scan(f"{KEY_PREFIX}{{{encode_subject(subject)}}}:*"))
+        return dict(scan(self._transport, name_pattern(subject)))
 
     def clear(self, subject: str) -> bool:
         """Forget all that was counted against ``subject``; say whether there was anything.
@@ -341,43 +340,18 @@ class Engine:
         self._arrears.clear(subject)
         self._refusals.clear()
         if self._transport is not None:
-            pattern = f"{KEY_PREFIX}{{{encode_subject(subject)}}}:*"
-            for client in self._transport.clients():
-                keys = list(client.scan_iter(match=pattern, count=SCAN_BATCH))
-                for key in keys:
-                    client.unlink(key)
-                was_known = was_known or bool(keys)
+            was_known = unlink(self._transport, name_pattern(subject)) or was_known
         return was_known
 
     def rank(self, count: int = 20) -> list[tuple[str, int]]:
-        """Return the fullest windows as (key, units), of at most ``SCAN_MAX`` that were looked at on each server.
+        """Return the fullest windows as (key, units), of as many as were looked at.
 
         Raises:
             redis.exceptions.RedisError: the store is away.
         """
         if self._transport is None:
-            return [
-                (f"{KEY_PREFIX}{{{encode_subject(subject)}}}:{key}", units)
-                for subject, key, units in self._memory.rank(count)
-            ]
-        return sorted(self._scan(f"{KEY_PREFIX}*"), key=lambda row: -row[1])[:count]
-
-    def _scan(self, pattern: str) -> Iterator[tuple[str, int]]:
-        assert self._transport is not None  # noqa: S101 - for the type checker; callers have looked
-        for client in self._transport.clients():
-            keys = itertools.islice(client.scan_iter(match=pattern, count=SCAN_BATCH), SCAN_MAX)
-            while batch := list(itertools.islice(keys, SCAN_BATCH)):
-                pipeline = client.pipeline(transaction=False)
-                for key in batch:
-                    pipeline.zcard(key)
-                    pipeline.zrange(key, 0, 0, withscores=True)
-                    pipeline.zrange(key, -1, -1, withscores=True)
-                answers = pipeline.execute()
-                for place, key in enumerate(batch):
-                    units, head, tail = answers[place * 3 : place * 3 + 3]
-                    if units and not key.endswith(b":e"):
-                        units = int(tail[0][1]) - (int(head[0][1]) if head[0][0] == b"0" else 0)
-                    yield key.decode(), int(units)
+            return [(name_key(subject, key), units) for subject, key, units in self._memory.rank(count)]
+        return sorted(scan(self._transport), key=lambda row: -row[1])[:count]
 
     # --- state --------------------------------------------------------------------------------------------------------
 

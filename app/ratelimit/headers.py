@@ -1,4 +1,4 @@
-"""What a client is told: structured fields of the IETF draft (httpapi ratelimit headers), and the old names on demand."""
+"""What a client is told: the structured fields of the IETF draft (httpapi ratelimit headers), old names on demand."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import ssl
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from redis.connection import Connection
@@ -21,7 +21,6 @@ Reply = bytes | int | None | Exception
 
 _READ_SIZE: Final = 65536
 _CRLF: Final = b"\r\n"
-IDLE_CHECK_SECONDS: Final = 1.0
 HAS_KERNEL_TIMEOUTS: Final = sys.platform in {"linux", "darwin"}
 
 
@@ -37,6 +36,13 @@ class LinkError(Exception):
     """The connection broke, or the answer did not come in time."""
 
 
+class Connect(Protocol):
+    """Makes an unopened connection to the server, wherever it is by now; may block."""
+
+    def __call__(self, *, timeout_seconds: float) -> Connection:
+        """Return the connection."""
+
+
 class Link:
     """An open connection: used by one thread at a time, and dropped after its first failure."""
 
@@ -48,8 +54,8 @@ class Link:
         Raises:
             redis.exceptions.RedisError: it could not be opened.
         """
-        connection.connect()
-        raw = connection._get_socket()  # type: ignore[no-untyped-call]  # noqa: SLF001 - see the module's docstring
+        connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
+        raw = connection._get_socket()  # noqa: SLF001 - see the module's docstring
         assert isinstance(raw, socket.socket)  # noqa: S101 - connect() either made one or raised
         self._connection = connection
         self._socket = raw
@@ -124,7 +130,7 @@ class Link:
 
     def close(self) -> None:
         """Close the connection, whatever its state."""
-        self._connection.disconnect()
+        self._connection.disconnect()  # type: ignore[no-untyped-call] # redis-py's own
 
     def _set_timeout(self, seconds: float) -> None:
         self._timeout_seconds = seconds
@@ -176,3 +182,14 @@ def parse_replies(data: bytes, count: int) -> list[Reply] | None:
         else:
             raise LinkError("the answer is not in Redis' protocol")
     return replies
+
+
+def check_replies(replies: list[Reply]) -> None:
+    """Let no error among ``replies`` pass.
+
+    Raises:
+        LinkError: there is one.
+    """
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise LinkError(reply.code)

@@ -7,7 +7,7 @@ import time
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .buckets import Buckets
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .decision import Values
     from .plan import Charge
 
-    Window = array[int] | Buckets
+    # An array of microseconds, or Buckets: a limit's width tells which.
+    Window = Any
     Clock = Callable[[], int]
 
 MAX_WINDOWS_DEFAULT: Final = 200_000
@@ -45,74 +46,92 @@ class MemoryStore:
         """Forget a lock that another thread of the parent may have held."""
         self._lock = threading.Lock()
 
-    def decide(self, charges: Sequence[Charge]) -> Values:
+    def decide(self, charges: Sequence[Charge]) -> Values:  # noqa: C901, PLR0912 - a call costs as much as a line here
         """Take every charge, or none of them."""
         now = self._clock()
-        states: list[tuple[Window, int, int, int]] = []
-        refused, wait = 0, 0
+        values: list[float] = [0, 0, now]
+        subjects = self._subjects
         with self._lock:
+            # Limits are charged as they are met, which is cheapest when none refuses.
             for plan, subject, cost, _kind in charges:
-                windows = self._subjects.get(subject)
+                windows = subjects.get(subject)
                 if windows is None:
-                    windows = self._subjects[subject] = {}
+                    windows = subjects[subject] = {}
                 else:
-                    self._subjects.move_to_end(subject)
+                    subjects.move_to_end(subject)
                 for key, amount, window_us, bucket_us in plan.rows:
-                    window = windows.get(key)
+                    window: Window = windows.get(key)
                     if window is None:
-                        window = windows[key] = Buckets(bucket_us) if bucket_us else array("q")
-                        self._windows_count += 1
+                        window = self._open_window(windows, key, bucket_us)
+                    stamp = now
                     if bucket_us:
-                        count = window.prune(now - window_us)  # type: ignore[union-attr] # the key tells the form
+                        numbers = window.numbers
+                        count = window.prune(now - window_us) if numbers else 0
+                        if count + cost > amount:
+                            return self._refuse(charges, now, values)
+                        if cost:
+                            stamp = window.add(now, cost)
+                            count += cost
+                        reset = (numbers[0] + 1) * bucket_us + window_us - now if count else 0
                     else:
-                        if window and window[0] <= now - window_us:  # type: ignore[index] # the key tells the form
-                            del window[: bisect_right(window, now - window_us)]  # type: ignore[arg-type,attr-defined]
-                        count = len(window)  # type: ignore[arg-type]
-                    states.append((window, count, window_us, cost))
-                    if count + cost > amount:
-                        longest = _measure_wait(window, count, cost, amount=amount, window_us=window_us, now=now)
-                        if not refused or longest > wait:
-                            refused, wait = len(states), longest
-            values: list[float] = [refused, wait, now]
-            place = 0
-            for plan, _subject, cost, _kind in charges:
-                for _key, amount, window_us, bucket_us in plan.rows:
-                    window, count, _, _ = states[place]
-                    place += 1
-                    stamp = 0
-                    if not refused and cost:
-                        count += cost
-                        if bucket_us:
-                            stamp = window.add(now, cost)  # type: ignore[union-attr]
-                        elif cost == 1 and (not window or window[-1] < now):  # type: ignore[index]
-                            window.append(now)  # type: ignore[union-attr]
-                            stamp = now
-                        else:
-                            stamp = _add_units(window, now, cost)  # type: ignore[arg-type]
-                    if not count:
-                        reset = 0
-                    elif bucket_us:
-                        reset = window.first_end() + window_us - now  # type: ignore[union-attr]
-                    else:
-                        reset = window[0] + window_us - now  # type: ignore[index]
-                    values += (max(0, amount - count), reset, stamp)
+                        if window and window[0] <= now - window_us:
+                            del window[: bisect_right(window, now - window_us)]
+                        count = len(window) + cost
+                        if count > amount:
+                            return self._refuse(charges, now, values)
+                        if cost == 1 and (count == 1 or window[-1] < now):
+                            window.append(now)
+                        elif cost:
+                            stamp = _add_units(window, now, cost)
+                        reset = window[0] + window_us - now if count else 0
+                    values += (amount - count, reset, stamp)
             if self._windows_count > self._max_windows:
                 self._evict()
         return tuple(values)
 
+    def _refuse(self, charges: Sequence[Charge], now: int, charged: list[float]) -> Values:
+        """Take back what the first limits have ``charged``, and tell what a request that waits has to wait for."""
+        self._give_back(charges, charged[5::3])
+        refused, wait, place = 0, 0, 0
+        values: list[float] = []
+        for plan, subject, cost, _kind in charges:
+            windows = self._subjects.setdefault(subject, {})
+            for key, amount, window_us, _bucket_us in plan.rows:
+                window = windows.get(key)
+                place += 1
+                if isinstance(window, Buckets):
+                    count = window.prune(now - window_us)
+                    reset = window.first_end() + window_us - now if count else 0
+                elif window is not None:
+                    del window[: bisect_right(window, now - window_us)]
+                    count = len(window)
+                    reset = window[0] + window_us - now if count else 0
+                else:
+                    count = reset = 0
+                if count + cost > amount:
+                    longest = window_us
+                    if cost <= amount and window is not None:
+                        longest = _find_end(window, count + cost - amount) + window_us - now
+                    if longest > wait:
+                        refused, wait = place, longest
+                values += (max(0, amount - count), reset, 0)
+        return (refused, wait, now, *values)
+
     def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
         """Give back what ``charges`` took under ``stamps``, one stamp for each limit."""
-        remaining = iter(stamps)
         with self._lock:
-            for plan, subject, cost, _kind in charges:
-                windows = self._subjects.get(subject, {})
-                for key, _amount, _window_us, _bucket_us in plan.rows:
-                    stamp = int(next(remaining))
-                    window = windows.get(key) if cost else None
-                    if isinstance(window, Buckets):
-                        window.remove(stamp, cost)
-                    elif window is not None:
-                        del window[bisect_left(window, stamp) : bisect_left(window, stamp + cost)]
+            self._give_back(charges, stamps)
+
+    def _give_back(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
+        """Give back the first charges, as far as there are ``stamps``; the lock is held."""
+        rows = ((charge, key) for charge in charges for key, *_ in charge.plan.rows)
+        for (charge, key), stamp in zip(rows, stamps, strict=False):
+            window = self._subjects.get(charge.subject, {}).get(key)
+            if isinstance(window, Buckets):
+                window.remove(int(stamp), charge.cost)
+            elif window is not None:
+                first = int(stamp)
+                del window[bisect_left(window, first) : bisect_left(window, first + charge.cost)]
 
     def note(self, charge: Charge, *, age_us: int = 0) -> tuple[int, ...]:
         """Count ``charge``, which was admitted elsewhere ``age_us`` ago, whatever its limits say; return its stamps."""
@@ -124,8 +143,7 @@ class MemoryStore:
             for key, _amount, window_us, bucket_us in charge.plan.rows:
                 window = windows.get(key)
                 if window is None:
-                    window = windows[key] = Buckets(bucket_us) if bucket_us else array("q")
-                    self._windows_count += 1
+                    window = self._open_window(windows, key, bucket_us)
                 if isinstance(window, Buckets):
                     window.prune(instant - window_us)
                     stamps.append(window.add(instant, charge.cost))
@@ -158,20 +176,21 @@ class MemoryStore:
             ]
         return sorted(rows, key=lambda row: -row[2])[:count]
 
+    def _open_window(self, windows: dict[str, Window], key: str, bucket_us: int) -> Window:
+        window: Window = Buckets(bucket_us) if bucket_us else array("q")
+        windows[key] = window
+        self._windows_count += 1
+        return window
+
     def _evict(self) -> None:
         while self._windows_count > self._max_windows and len(self._subjects) > 1:
             _subject, windows = self._subjects.popitem(last=False)
             self._windows_count -= len(windows)
 
 
-def _measure_wait(window: Window, count: int, cost: int, *, amount: int, window_us: int, now: int) -> int:
-    """Return the microseconds until ``cost`` units fit; a cost above the amount never does: a whole window."""
-    surplus = count + cost - amount
-    if cost > amount:
-        return window_us
-    if isinstance(window, Buckets):
-        return window.end_of_unit(surplus) + window_us - now
-    return window[surplus - 1] + window_us - now
+def _find_end(window: Window, rank: int) -> int:
+    """Return when the unit of this ``rank`` was counted, or when its bucket ends; the oldest has rank 1."""
+    return window.end_of_unit(rank) if isinstance(window, Buckets) else window[rank - 1]
 
 
 def _add_units(log: array[int], now: int, cost: int) -> int:

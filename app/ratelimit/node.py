@@ -4,55 +4,37 @@ from __future__ import annotations
 
 import logging
 import random
-import struct
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from redis.exceptions import RedisError
 
 from . import scripts
-from .link import Link, LinkError, Reply, ReplyError
+from .decision import StoreAwayError
+from .link import Link, LinkError, Reply, ReplyError, check_replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from redis.connection import Connection
-
     from .decision import Values
+    from .link import Connect
     from .plan import Charge
+
+    # Carries a refused call elsewhere: payload, number of replies, deadline; None when it knows no better.
+    Redirect = Callable[["Node", ReplyError, bytes, int, float], list[Reply] | None]
 
 logger = logging.getLogger("app.ratelimit")
 
 MAX_LINKS: Final = 256
+LINKS_READY_MAX: Final = 16
 IDLE_CHECK_SECONDS: Final = 1.0
 SOFT_FAULTS_TO_OPEN: Final = 3
 SOFT_FAULT_WINDOW_SECONDS: Final = 1.0
 PROBE_DELAY_SECONDS: Final = 0.05
 PROBE_DELAY_MAX_SECONDS: Final = 0.8
 PROBE_DELAY_GROWTH: Final = 1.6
-_ANSWERS: Final = {fields: struct.Struct(f"<{fields}d") for fields in range(3, 3 + 3 * 65, 3)}
-
-
-class StoreAwayError(Exception):
-    """The store did not decide; nobody may wait for it any longer."""
-
-
-class Connect(Protocol):
-    """Makes an unopened connection to the server, wherever it is by now; may block."""
-
-    def __call__(self, *, timeout_seconds: float) -> Connection:
-        """Return the connection."""
-
-
-class Redirect(Protocol):
-    """Carries a refused call elsewhere."""
-
-    def __call__(
-        self, node: Node, error: ReplyError, payload: bytes, replies_count: int, deadline: float
-    ) -> list[Reply] | None:
-        """Return the replies, or None."""
 
 
 class Node:
@@ -76,8 +58,7 @@ class Node:
     ) -> None:
         """Keep connections that ``connect`` makes; a probe has succeeded when ``trial`` is answered without error.
 
-        ``redirect`` is asked first what to do about a call that the server refused: it returns the replies that it got
-        elsewhere, or None when it knows no better.
+        ``redirect`` is asked first what to do about a call that the server refused.
         """
         self.name = name
         self._connect = connect
@@ -102,6 +83,7 @@ class Node:
         self._generation = 0
         self._idle: deque[Link] = deque()
         self._links_count = 0
+        self._lost_count = 0
         self._wanted_count = 0
         self._waiting_count = 0
         self._connecting_since: float | None = None
@@ -119,7 +101,7 @@ class Node:
             StoreAwayError: the server is away.
         """
         now = time.monotonic()
-        return read_values(self.call(scripts.pack_decide(charges), 1, now=now)[0])
+        return scripts.read_values(self.call(scripts.pack_decide(charges), 1, now=now)[0])
 
     def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
         """Give back what ``charges`` took under ``stamps``, one stamp for each limit.
@@ -129,21 +111,25 @@ class Node:
         """
         self.call(scripts.pack_refund(charges, stamps), 1, now=time.monotonic())
 
-    def call(self, payload: bytes, replies_count: int, *, now: float) -> list[Reply]:
+    def call(self, payload: bytes, replies_count: int, *, now: float, is_late: bool = False) -> list[Reply]:
         """Return the replies to ``payload`` within the budget that began at ``now`` (on the monotonic clock).
+
+        A call that is late has spent part of it elsewhere already.
 
         Raises:
             StoreAwayError: the server is away, or answered that it can do nothing.
         """
-        return self.finish(self.start(payload, now=now), payload, replies_count, now=now)
+        return self.finish(self.start(payload, now=now, is_late=is_late), payload, replies_count, now=now)
 
-    def start(self, payload: bytes, *, now: float) -> Link:
+    def start(self, payload: bytes, *, now: float, is_late: bool = False) -> Link:
         """Send ``payload``; return the link that its replies will come by, for ``finish`` alone.
 
         Raises:
             StoreAwayError: the server is away.
         """
         link = self.take(now)
+        if is_late:
+            link.limit_wait(now + self._timeout_seconds - time.monotonic())
         try:
             link.send(payload)
         except LinkError as error:
@@ -194,6 +180,7 @@ class Node:
         if link.generation != self._generation:
             self._drop(link)
             return
+        link.limit_wait(self._timeout_seconds)
         self._idle.append(link)
         if self._waiting_count:
             with self._condition:
@@ -256,6 +243,7 @@ class Node:
                         self._condition.wait(left_seconds)
                         continue
                     link.used_at = now
+                    link.limit_wait(deadline - time.monotonic())
                     return link
             finally:
                 self._waiting_count -= 1
@@ -283,6 +271,7 @@ class Node:
             self._wanted_count = 0
             dropped = list(self._idle)
             self._idle.clear()
+            self._lost_count = self._links_count
             self._links_count -= len(dropped)
             self._wake_keeper()
             self._condition.notify_all()
@@ -292,10 +281,10 @@ class Node:
         logger.warning("rate limit store %s is away (%s); this process decides by itself", self.name, reason)
         self._on_change(self)
 
-    def _recover(self, link: Link) -> None:
+    def _recover(self, links: list[Link]) -> None:
         with self._condition:
-            self._links_count += 1
-            self._idle.append(link)
+            self._links_count += len(links)
+            self._idle.extend(links)
             self._soft_faults.clear()
             self.recovered_at = time.monotonic()
             self.is_away = False
@@ -334,15 +323,12 @@ class Node:
             with self._condition:
                 while not (self._wanted_count or self.is_away or self._is_closed):
                     self._condition.wait()
-                if self._is_closed:
-                    return
-                if self.is_away:
+                if self.is_away and not self._is_closed:
                     delay = min(PROBE_DELAY_SECONDS * PROBE_DELAY_GROWTH**probes_count, PROBE_DELAY_MAX_SECONDS)
-                    until = time.monotonic() + delay * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
-                    while not self._is_closed and (left_seconds := until - time.monotonic()) > 0:
-                        self._condition.wait(left_seconds)
-                    if self._is_closed:
-                        return
+                    pause_seconds = delay * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
+                    self._condition.wait_for(lambda: self._is_closed, pause_seconds)
+            if self._is_closed:
+                return
             if self.is_away:
                 probes_count = 0 if self._probe() else probes_count + 1
             else:
@@ -350,24 +336,20 @@ class Node:
                 self._open_wanted()
 
     def _probe(self) -> bool:
+        links: list[Link] = []
         try:
-            link = self._open_link()
+            links.append(self._open_link())
+            # As fast as a request will need it: a server that only answers slowly stays away.
+            check_replies(links[0].exchange(self.trial, 1, time.monotonic() + self._timeout_seconds))
+            # As many as there were before: the first requests after the return shall not wait for connections either.
+            while len(links) < min(self._lost_count, LINKS_READY_MAX):
+                links.append(self._open_link())
         except (RedisError, LinkError, OSError, ValueError) as error:
             self.away_reason = type(error).__name__
+            for link in links:
+                link.close()
             return False
-        try:
-            # As fast as a request will need it: a server that only answers slowly stays away.
-            started = time.monotonic()
-            link.exchange(self.trial, 1, started + self._timeout_seconds)
-            started = time.monotonic()
-            reply = link.exchange(self.trial, 1, started + self._timeout_seconds)[0]
-            if isinstance(reply, ReplyError):
-                raise LinkError(reply.code)
-        except LinkError as error:
-            self.away_reason = str(error)
-            link.close()
-            return False
-        self._recover(link)
+        self._recover(links)
         return True
 
     def _open_wanted(self) -> None:
@@ -405,25 +387,9 @@ class Node:
         try:
             deadline = time.monotonic() + self._connect_timeout_seconds
             replies = link.exchange(scripts.LOAD_ALL, scripts.LOAD_ALL_COUNT, deadline)
-            for reply in replies:
-                if isinstance(reply, ReplyError):
-                    raise LinkError(reply.code)
+            check_replies(replies)
             link.limit_wait(self._timeout_seconds)
         except LinkError:
             link.close()
             raise
         return link
-
-
-def read_values(reply: Reply) -> Values:
-    """Return the numbers in a script's answer.
-
-    Raises:
-        StoreAwayError: this is no answer.
-    """
-    if not isinstance(reply, bytes):
-        raise StoreAwayError("not an answer")
-    answer = _ANSWERS.get(len(reply) // 8)
-    if answer is None:
-        raise StoreAwayError("not an answer")
-    return answer.unpack(reply)

@@ -103,8 +103,8 @@ class Plan:
         "_specs",
         "_templates",
         "is_mirrored",
-        "keys_template",
         "key_lengths",
+        "keys_template",
         "limits",
         "longest_us",
         "rows",
@@ -201,7 +201,7 @@ def _spells_zero_multiple(text: str) -> bool:
     return False
 
 
-def make_limit(  # noqa: PLR0913 - the attributes of a limit, all by name
+def make_limit(
     amount: int,
     *,
     seconds: int,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .headers import BLOCK_SCOPE_PREFIX
-from .plan import Charge, ChargeKind, Fallback, Plan, compile_plan, parse_limits
+from .plan import Charge, ChargeKind, Fallback, LimitError, Plan, compile_plan, parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,11 +93,16 @@ class Policy:
         """Return the notation that ``rule`` stands for now.
 
         Raises:
-            KeyError: its setting does not exist.
+            LimitError: its setting does not exist.
         """
         if callable(rule.limits):
             return rule.limits()
-        return self._limits[rule.limits] if rule.setting is not None else rule.limits
+        if rule.setting is None:
+            return rule.limits
+        text = self._limits.get(rule.setting)
+        if text is None:
+            raise LimitError(f"a route names the setting {rule.setting}, which does not exist")
+        return text
 
     def make_charges(self, rule: Rule, endpoint: str) -> list[Charge]:
         """Return what a request has to pay by ``rule``: for every subject, its limits and its block."""

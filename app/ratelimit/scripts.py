@@ -8,7 +8,8 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .link import pack_command
+from .decision import StoreAwayError, Values
+from .link import Reply, pack_command
 from .plan import EXACT_AMOUNT_MAX
 from .subject import encode_subject
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .plan import Charge, Plan
 
 _FOLDER: Final = Path(__file__).with_name("scripts")
+_ANSWERS: Final = {fields: struct.Struct(f"<{fields}d") for fields in range(3, 3 + 3 * 65, 3)}
 _REFUND: Final = struct.Struct("<ddd")
 _MERGE: Final = struct.Struct("<ddddd")
 
@@ -86,3 +88,17 @@ def pack_merge(plan: Plan, subject: str, cost: int, *, age_us: float) -> bytes:
 def _pack_script(script: Script, keys: Sequence[str], *arguments: bytes) -> bytes:
     names = [key.encode() for key in keys]
     return pack_command(b"EVALSHA", script.sha, b"%d" % len(names), *names, *arguments)
+
+
+def read_values(reply: Reply) -> Values:
+    """Return the numbers in a script's answer.
+
+    Raises:
+        StoreAwayError: this is no answer.
+    """
+    if not isinstance(reply, bytes):
+        raise StoreAwayError("not an answer")
+    answer = _ANSWERS.get(len(reply) // 8)
+    if answer is None:
+        raise StoreAwayError("not an answer")
+    return answer.unpack(reply)

@@ -109,7 +109,9 @@ class StorageUri:
         """Return an unopened connection to ``address``, or to the socket's path."""
         arguments = self.connection_arguments(timeout_seconds=timeout_seconds)
         if self.kind == "unix":
-            return UnixDomainSocketConnection(path=self.path, **arguments)  # type: ignore[return-value] # same face
+            make_unix_connection: Any = UnixDomainSocketConnection
+            connection: Connection = make_unix_connection(path=self.path, **arguments)  # not one, but with its face
+            return connection
         host, port = address or self.addresses[0]
         connection_class = VerifiedConnection if self.is_tls else Connection
         return connection_class(host=host, port=port, **arguments)

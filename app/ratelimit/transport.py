@@ -123,7 +123,7 @@ class SentinelTransport(SingleTransport):
         self._sentinel_timeout_seconds = max(0.25, 4 * timeout_seconds)
 
     def _find_master(self, timeout_seconds: float) -> Address:
-        sentinels = Sentinel(
+        sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py's own
             self._uri.addresses,
             sentinel_kwargs={
                 "username": self._uri.sentinel_username,
@@ -135,7 +135,7 @@ class SentinelTransport(SingleTransport):
             },
         )
         try:
-            host, port = sentinels.discover_master(self._uri.service)
+            host, port = sentinels.discover_master(self._uri.service)  # type: ignore[no-untyped-call] # likewise
         finally:
             for sentinel in sentinels.sentinels:
                 sentinel.close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from functools import lru_cache
+from typing import Final
 
-from flask import Response, current_app, jsonify, send_from_directory
+from flask import Response, current_app
 
 from app.config import ROOT
 from app.extensions import talisman
-from app.http.openapi import Blueprint
+from app.http.openapi import Api, Blueprint
 from app.http.requests import PAGE_CONTENT_SECURITY_POLICY
 from app.security import public
+
+_PAGE: Final = (ROOT / "app" / "static" / "docs" / "index.html").read_text()
 
 blueprint = Blueprint("docs", __name__, description="The API's description")
 
@@ -20,8 +24,7 @@ blueprint = Blueprint("docs", __name__, description="The API's description")
 @public
 def get_openapi() -> Response:
     """Get this document."""
-    document: dict[str, Any] = current_app.extensions["api"].spec.to_dict()
-    return jsonify(document)
+    return Response(_render(current_app.extensions["api"]), mimetype="application/json")
 
 
 @blueprint.route("/docs")
@@ -32,4 +35,10 @@ def get_openapi() -> Response:
 @public
 def get_docs() -> Response:
     """Show this document as a page."""
-    return send_from_directory(ROOT / "app" / "static" / "docs", "index.html")
+    return Response(_PAGE, mimetype="text/html")
+
+
+@lru_cache(maxsize=8)
+def _render(api: Api) -> str:
+    """Return the document of ``api``, which no longer changes once it is served."""
+    return json.dumps(api.spec.to_dict())

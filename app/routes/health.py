@@ -34,12 +34,10 @@ def get_live() -> dict[str, str]:
 @public
 def get_ready() -> Any:
     """Say whether requests can be answered: 503 while the database is away, or the server is about to stop."""
-    checks = {
-        "database": "ok" if health.is_database_ready() else "unavailable",
-        "ratelimit": "degraded" if limiter.is_degraded() else "ok",
-    }
-    if checks["database"] != "ok":
-        return _refuse("The database is away.", checks)
+    database = health.look_at_database()
+    checks = {"database": database.state, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
+    if not database.is_ok:
+        return _refuse("The database is away, or takes no writes.", checks)
     if is_draining():
         return _refuse("The server is about to stop.", checks)
     return {"status": "ok" if checks["ratelimit"] == "ok" else "degraded", "checks": checks}

@@ -34,8 +34,8 @@ def stop_handshakes(listeners: Iterable[_Listener]) -> bool:
     """Let no new connection begin on ``listeners``, in whatever process, and say whether that worked.
 
     Closing a listening socket resets the connections that the kernel completed and nobody accepted yet, and between
-    the last ``accept`` and ``close`` there can always be one more. Here the kernel ignores new SYN segments first; those
-    who sent them try again after a second and are then refused, as by any server that has stopped. Connections that
+    the last ``accept`` and ``close`` there can always be one more. Here the kernel ignores new SYN segments first;
+    their senders try again after a second and are then refused, as by any server that has stopped. Connections that
     are open, or whose handshake has begun, are untouched. Needs Linux, and no privilege; elsewhere nothing is changed,
     and the unlucky moment is as short as the way from ``accept`` to ``close``.
     """

@@ -45,9 +45,9 @@ def serve(
     """Serve what ``app_factory`` returns on ``host``:``port`` until a signal ends the process, with exit code 0.
 
     Each of the ``workers`` builds the application for itself and calls it on at most ``threads`` threads. A worker that
-    dies is replaced. SIGTERM: ``is_draining`` turns true everywhere; for ``shutdown_delay`` seconds all is served as before,
-    so that load balancers notice; then nobody new is let in, and requests have ``shutdown_timeout`` seconds to end.
-    SIGINT does the same without the delay. A second signal ends everything at once. SIGHUP replaces the workers.
+    dies is replaced. SIGTERM: ``is_draining`` turns true everywhere; for ``shutdown_delay`` seconds all is served as
+    before, so that load balancers notice; then nobody new is let in, and requests have ``shutdown_timeout`` seconds to
+    end. SIGINT does the same without the delay. A second signal ends everything at once. SIGHUP replaces the workers.
 
     Args:
         app_factory: called once in each worker.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import selectors
@@ -62,6 +63,10 @@ class Connection(TConn):  # type: ignore[misc] # gunicorn ships no types
 class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
     """Accepts on one thread, receives on many, works on ``threads``."""
 
+    wsgi: Reception
+    sockets: list[Any]
+    _is_deferring = False
+
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """Return the threads that receive and work; ``Reception`` bounds the working ones."""
         return ThreadPoolExecutor(self.cfg.threads + RECEIVERS)
@@ -80,7 +85,9 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
         gunicorn's worker accepts although all its threads are busy, and another worker is not. Here it leaves the rest
         to the others until a thread is free.
         """
-        return 0 if self.wsgi.is_busy() else self._max_connections
+        # Only once somebody is waiting: deaf for every busy moment would cost two system calls a request.
+        self._is_deferring = self._is_deferring and self.wsgi.is_busy()
+        return 0 if self._is_deferring else self._max_connections
 
     @worker_connections.setter
     def worker_connections(self, value: int) -> None:
@@ -89,6 +96,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
     def accept(self, listener: socket.socket) -> bool:
         """Take one new connection in, if there is one; it gets a thread once it has something to say."""
         if self.alive and self.wsgi.is_busy():
+            self._is_deferring = True
             return False
         try:
             sock, client = listener.accept()
@@ -108,7 +116,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
 
     def handle(self, conn: Connection) -> Any:  # noqa: ANN401 - gunicorn's sentinel or a flag
         """Receive a request, answer it, and say whether the connection goes on."""
-        conn.sock.setblocking(True)
+        conn.sock.settimeout(None)
         conn.init()
         if not isinstance(conn.parser.unreader, TimedUnreader):
             conn.parser.unreader = TimedUnreader(conn.sock)
@@ -127,7 +135,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
             self.log.error("request %s failed outside the application", request_id, exc_info=exc)
         else:
             # The text of the error repeats the client's bytes, its name does not.
-            self.log.info("refused a request: %s", type(exc).__name__)
+            # The thread's context is that of the request before.
+            contextvars.Context().run(self.log.info, "refused a request: %s", type(exc).__name__)
         body = json.dumps(
             {
                 "type": "about:blank",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from app.ratelimit import Charge, Engine, compile_plan
 from app.ratelimit.cluster import find_slot
@@ -37,7 +37,7 @@ class Load:
         self.errors: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(place,)) for place in range(threads)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -166,7 +166,7 @@ def bench_cluster(report: Report, *, failovers: int) -> None:
         with Load(engine, threads=4) as load:
             for number in range(failovers):
                 _fail_over(cluster, number)
-        _report_group(report, f"Cluster: failover × {failovers}", load, engine)
+        _report_group(report, f"Cluster: failover x {failovers}", load, engine)
         victim = cluster.masters()[0]
         with Load(engine, threads=4) as load:
             victim.freeze()

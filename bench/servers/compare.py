@@ -3,8 +3,8 @@
     .venv/bin/python bench/servers/compare.py
 
 Needs ``wrk``, Linux, and the servers of ``requirements.txt`` beside this file. Takes about four minutes. The servers of
-one size run side by side and are measured in turn, round after round, so that what else the machine does falls on all of
-them alike; each figure is the median of the rounds.
+one size run side by side and are measured in turn, round after round, so that what else the machine does falls on all
+of them alike; each figure is the median of the rounds.
 """
 
 from __future__ import annotations

@@ -53,15 +53,20 @@ def _fork(workers: int) -> None:
         if child == 0:
             return
         children.append(child)
+
+    def stop(*_: object) -> None:
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: [os.kill(child, signal.SIGTERM) for child in children])
+        signal.signal(number, stop)
     statuses = [os.waitpid(child, 0)[1] for child in children]
     os._exit(max(os.waitstatus_to_exitcode(status) != 0 for status in statuses))
 
 
 def _listen(port: int) -> socket.socket:
     listener = socket.create_server((HOST, port), backlog=1024)
-    listener.setblocking(False)
+    listener.settimeout(0)
     return listener
 
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ class Server:
             time.sleep(0.01)
         self.start_seconds = time.monotonic() - started
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,6 +145,23 @@ def fetch_json(port: int, path: str) -> dict[str, Any]:
 # --- SIGTERM ---
 
 
+def chat(port: int, tally: collections.Counter[str], over: threading.Event) -> None:
+    """Ask over and over on a kept-alive connection, as a client that notices an announced close."""
+    while not over.is_set():
+        try:
+            with socket.create_connection((HOST, port), timeout=10) as connection:
+                answer = b"first"
+                while answer and b"connection: close" not in answer.lower() and not over.is_set():
+                    connection.sendall(get("/json", close=False))
+                    answer = read_answer(connection)
+                    tally[get_status(answer)] += 1
+                    time.sleep(0.004)
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+        except OSError:
+            tally[RESET] += 1
+
+
 def probe_drain(name: str, *, in_flight: int = 6, seconds: float = 2.0) -> dict[str, Any]:
     """Stop a busy server; count what became of requests in flight, kept-alive ones and new connections."""
     tally: dict[str, collections.Counter[str]] = {
@@ -161,26 +178,9 @@ def probe_drain(name: str, *, in_flight: int = 6, seconds: float = 2.0) -> dict[
                 tally["new"][ask(server.port, get("/json"), timeout=10)] += 1
                 time.sleep(0.004)
 
-        def chat() -> None:
-            # A client that keeps its connection and notices an announced close.
-            while not over.is_set():
-                try:
-                    with socket.create_connection((HOST, server.port), timeout=10) as connection:
-                        while not over.is_set():
-                            connection.sendall(get("/json", close=False))
-                            answer = read_answer(connection)
-                            tally["kept alive"][get_status(answer)] += 1
-                            if not answer or b"connection: close" in answer.lower():
-                                break
-                            time.sleep(0.004)
-                except ConnectionRefusedError:
-                    time.sleep(0.02)
-                except OSError:
-                    tally["kept alive"][RESET] += 1
-
         threads = [threading.Thread(target=wait_slowly) for _ in range(in_flight)]
         threads += [threading.Thread(target=connect_over_and_over) for _ in range(2)]
-        threads += [threading.Thread(target=chat) for _ in range(2)]
+        threads += [threading.Thread(target=chat, args=(server.port, tally["kept alive"], over)) for _ in range(2)]
         for thread in threads:
             thread.start()
         time.sleep(0.6)
@@ -345,7 +345,9 @@ MALFORMED: dict[str, bytes] = {
         b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     ),
     "Transfer-Encoding: xchunked": b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-    "chunk size not hex": b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+    "chunk size not hex": (
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n"
+    ),
     "blank before colon": b"GET /echo HTTP/1.1\r\nHost : x\r\n\r\n",
     "folded header": b"GET /echo HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n",
     "bare LF lines": b"GET /echo HTTP/1.1\nHost: x\n\n",

@@ -7,9 +7,12 @@ import os
 import sqlite3
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, jsonify, request
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROWS = 2000
 _local = threading.local()

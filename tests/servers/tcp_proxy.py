@@ -7,7 +7,7 @@ import selectors
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +29,7 @@ class TcpProxy:
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
-    def __enter__(self) -> TcpProxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -64,7 +64,7 @@ class TcpProxy:
             self._threads.append(thread)
             thread.start()
 
-    def _pump(self, near: socket.socket) -> None:
+    def _pump(self, near: socket.socket) -> None:  # noqa: C901 - one loop, read top to bottom
         try:
             far = socket.create_connection(self._target)
         except OSError:

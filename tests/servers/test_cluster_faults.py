@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -15,6 +15,8 @@ from tests.servers.redis_servers import find_free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.servers.redis_servers import RedisServer
 
 PLAN = compile_plan("100/hour;100000/day", scope="cluster")
 GENEROUS_SECONDS = 0.5
@@ -47,7 +49,7 @@ class Load:
         self.count = 0
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -138,7 +140,7 @@ def test_a_cluster_may_be_away_at_the_start() -> None:
     engine.close()
 
 
-def find_replica(cluster: Cluster, master_port: int):  # type: ignore[no-untyped-def] # noqa: ANN201 - see below
+def find_replica(cluster: Cluster, master_port: int) -> RedisServer:
     for server in cluster.servers:
         if server.process is None:
             continue

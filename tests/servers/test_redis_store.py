@@ -10,7 +10,6 @@ from hypothesis import settings
 
 from app.ratelimit import scripts
 from app.ratelimit.link import Link, ReplyError, pack_command
-from app.ratelimit.node import read_values
 from app.ratelimit.storage_uri import parse_storage_uri
 from tests.ratelimit_model import StoreMachine
 from tests.servers.redis_servers import RedisServer
@@ -34,7 +33,7 @@ class ClockedRedisStore:
         spec = b"".join(charge.plan.spec(charge.cost) for charge in charges)
         clock = b"%d" % self._machine.now
         payload = pack_command(b"EVALSHA", scripts.DECIDE.sha, b"%d" % len(keys), *keys, spec, clock)
-        return read_values(self._ask(payload))
+        return scripts.read_values(self._ask(payload))
 
     def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
         self._ask(scripts.pack_refund(charges, stamps))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,14 @@ class Process:
         except ConnectionError:
             return RESET
 
+    def refuses(self) -> bool:
+        """Say whether new connections are refused, without waiting for an answer."""
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     def fetch(self, raw: bytes) -> Any:
         return json.loads(self.send(raw).split(b"\r\n\r\n", 1)[1])
 
@@ -114,10 +122,8 @@ class Process:
         return self.popen.wait(DEADLINE_SECONDS)
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.popen.wait()
 
 
@@ -211,6 +217,21 @@ def test_a_kept_alive_connection_is_answered_after_the_door_has_closed(start: Ca
     assert process.wait() == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can close a listener without a race")
+def test_a_connection_that_waits_for_a_busy_worker_is_answered_during_the_drain(start: Callable[..., Process]) -> None:
+    process = start(workers=1, threads=1)
+    with ExitStack() as stack, process.connect() as first, process.connect() as second:
+        process.hold(stack, 1)
+        waiting = [first, second, *(stack.enter_context(process.connect()) for _ in range(5))]
+        for connection in waiting:
+            connection.sendall(request("/", "Connection: close"))
+        process.popen.terminate()
+        wait_until(process.refuses, "the door to close")
+        process.release()
+        assert [get_status(read_answer(connection)) for connection in waiting] == ["200"] * 7
+    assert process.wait() == 0
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("delay", [0.0, 60.0])
 def test_a_second_signal_ends_everything_at_once(
@@ -239,7 +260,12 @@ def test_ctrl_c_lets_a_request_in_flight_end(start: Callable[..., Process]) -> N
 def test_a_killed_worker_is_replaced_and_its_successor_drains_too(start: Callable[..., Process]) -> None:
     process = start(delay=60.0)
     pids: set[int] = set()
-    wait_until(lambda: len(pids.update(process.find_pids()) or pids) == 2, "both workers")
+
+    def have_both_answered() -> bool:
+        pids.update(process.find_pids())
+        return len(pids) == 2
+
+    wait_until(have_both_answered, "both workers")
     victim = min(pids)
     process.popen.terminate()
     wait_until(lambda: process.ask("/readyz") == "503", "readiness to turn 503")
@@ -262,20 +288,20 @@ def test_a_busy_worker_leaves_new_connections_to_the_other(start: Callable[..., 
 
 
 @pytest.mark.parametrize(
-    "beginning",
+    ("beginning", "clients"),
     [
-        b"",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: a",
-        request("/read", "Content-Length: 100", body=b"a", method="POST"),
-        request("/read", "Transfer-Encoding: chunked", body=b"5\r\na", method="POST"),
-        request("/", "Connection: close"),  # and never closes
+        (b"", 100),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: a", 20),
+        (request("/read", "Content-Length: 100", body=b"a", method="POST"), 20),
+        (request("/read", "Transfer-Encoding: chunked", body=b"5\r\na", method="POST"), 20),
+        (request("/", "Connection: close"), 20),  # and never closes
     ],
     ids=["nothing", "headers", "body", "chunks", "close"],
 )
-def test_slow_clients_occupy_no_working_thread(start: Callable[..., Process], beginning: bytes) -> None:
+def test_slow_clients_occupy_no_working_thread(start: Callable[..., Process], beginning: bytes, clients: int) -> None:
     process = start(workers=1, threads=1)
     with ExitStack() as stack:
-        for _ in range(20):
+        for _ in range(clients):
             stack.enter_context(process.connect()).sendall(beginning)
         started = time.monotonic()
         assert process.ask("/") == "200"

@@ -28,6 +28,8 @@ def assert_decides_in_store(uri: str) -> None:
         assert [decision.is_admitted for decision in decisions] == [True, True, True, False]
         assert not any(decision.is_local for decision in decisions)
         assert [outcome.remaining for outcome in decisions[2].outcomes] == [0, 997, 4997, 6]
+        # Asked the other way round the second limit refuses, and the first has to give back what it gave.
+        assert not engine.decide(*reversed(charges)).is_admitted
         # What the refusal took from the other subject, it gave back.
         assert engine.decide(charges[1]._replace(cost=0)).outcomes[0].remaining == 6
         assert engine.clear("address:1")
@@ -78,8 +80,8 @@ def make_tls_server(folder: Path, *, hosts: tuple[str, ...] = ("localhost", "127
     authority = ThrowawayCa(folder)
     certificate, key = authority.issue("server", hosts=hosts)
     client_certificate, client_key = authority.issue("client")
-    options = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
-    options += ("--tls-ca-cert-file", str(authority.certificate))
+    own = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    options = (*own, "--tls-ca-cert-file", str(authority.certificate))
     files = {"ca": str(authority.certificate), "client_cert": str(client_certificate), "client_key": str(client_key)}
     return RedisServer(options, tls=files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,12 @@ class MariaDb(ServerProcess):
     def administrate(self, *statements: str, database: str | None = DATABASE) -> list[tuple[Any, ...]]:
         """Run ``statements`` as root over the socket, past the code under test, and return the last one's rows."""
         connection = pymysql.connect(
-            unix_socket=str(self.socket), user="root", database=database, autocommit=True, charset="utf8mb4"
+            unix_socket=str(self.socket),
+            user="root",
+            database=database,
+            autocommit=True,
+            charset="utf8mb4",
+            ssl_disabled=True,
         )
         try:
             with connection.cursor() as cursor:
@@ -124,8 +130,11 @@ class MariaDb(ServerProcess):
         if not self.is_running:
             raise RuntimeError(f"MariaDB ended at once:\n{self.log}")
         try:
+            # PyMySQL leaves a socket open that it could not connect.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(self.socket))
             self.administrate("SELECT 1", database=None)
-        except pymysql.err.OperationalError:
+        except (OSError, pymysql.err.OperationalError):
             return False
         return True
 

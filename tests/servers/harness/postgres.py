@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -34,7 +35,7 @@ SETTINGS = {
     "max_wal_senders": "4",
     "hot_standby": "on",
     "log_connections": "on",
-    "log_min_messages": "warning",
+    "log_min_messages": "log",
     "shared_buffers": "32MB",
 }
 
@@ -48,11 +49,12 @@ def find_postgres() -> Path | None:
 class Postgres(ServerProcess):
     """A PostgreSQL server that wants passwords. Use it in a ``with`` block: it is gone afterwards."""
 
-    def __init__(self, *, tls: Certificate | None = None, **settings: str) -> None:
+    def __init__(self, *, tls: Certificate | None = None, ca: Path | None = None, **settings: str) -> None:
         """Prepare the folder.
 
         Args:
             tls: the server's certificate; without one the server speaks no TLS.
+            ca: whose client certificates the server believes.
             settings: server settings on top of ``SETTINGS``.
         """
         super().__init__("postgres", "postgres")
@@ -70,6 +72,8 @@ class Postgres(ServerProcess):
                 "ssl_cert_file": str(self.folder / "server.pem"),
                 "ssl_key_file": str(self.folder / "server.key"),
             }
+        if ca is not None:
+            self._settings["ssl_ca_file"] = str(self.give(Path(shutil.copy(ca, self.folder / "clients.pem"))))
 
     def __enter__(self) -> Self:
         if not self.data.exists():
@@ -88,7 +92,7 @@ class Postgres(ServerProcess):
             self._programs / "initdb", "--pgdata", self.data, "--username", "postgres", "--pwfile", password_file,
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
         ])  # fmt: skip
-        self._allow("host all,replication all 127.0.0.1/32 scram-sha-256")
+        self.allow("scram-sha-256")
         self.start()
         self.execute(
             f"CREATE ROLE {USER} LOGIN REPLICATION PASSWORD '{PASSWORD}'",
@@ -97,14 +101,10 @@ class Postgres(ServerProcess):
             database="postgres",
         )
 
-    def _allow(self, *lines: str) -> None:
-        hba = self.data / "pg_hba.conf"
-        hba.write_text(
-            "\n".join(lines).replace("all,replication", "all")
-            + "\n"
-            + "\n".join(line.replace("all,replication", "replication") for line in lines)
-            + "\n"
-        )
+    def allow(self, method: str, *, only: str = "host") -> None:
+        """Let everybody in who passes ``method``, written as pg_hba.conf has it, from the next start or reload on."""
+        lines = [f"{only} {database} all 127.0.0.1/32 {method}\n" for database in ("all", "replication")]
+        (self.data / "pg_hba.conf").write_text("".join(lines))
 
     def start(self, **changes: str) -> None:
         """Start the server, again after a kill too, with ``changes`` to its settings from now on."""
@@ -117,9 +117,23 @@ class Postgres(ServerProcess):
         self.launch([self._programs / "postgres", "-D", self.data, "-p", str(self.port), *settings])
         wait_until(self._is_answering, within_seconds=START_SECONDS, what=f"PostgreSQL to start:\n{self.log}")
 
+    def reload(self) -> None:
+        """Read the settings again; what connects from now on meets the new ones."""
+        before = self.log.count("reloading configuration files")
+        os.kill(self.pid, signal.SIGHUP)
+        wait_until(
+            lambda: self.log.count("reloading configuration files") > before, within_seconds=10, what="the reload"
+        )
+
     def stop(self, stop_signal: signal.Signals = signal.SIGINT) -> None:
         """End the server; SIGINT is PostgreSQL's fast shutdown."""
         super().stop(stop_signal)
+
+    def remove(self) -> None:
+        """End the server at once, and delete its folder."""
+        # SIGQUIT is immediate too, and unlike SIGKILL leaves no shared memory behind.
+        self.stop(signal.SIGQUIT)
+        super().remove()
 
     def make_standby(self, *, application_name: str = "standby") -> Postgres:
         """Return a streaming standby of this server, not yet started."""

@@ -151,8 +151,8 @@ class ServerProcess:
         self.kill()
 
     def remove(self) -> None:
-        """Stop the server and delete its folder."""
-        self.stop()
+        """End the server, for good and therefore without ceremony, and delete its folder."""
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.remove)
 

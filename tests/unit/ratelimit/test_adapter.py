@@ -34,7 +34,7 @@ def make_app(**settings: object) -> tuple[Flask, Limiter]:
 
 
 def ask(client: FlaskClient, path: str, times: int, **arguments: object) -> list[int]:
-    return [client.post(path, **arguments).status_code for _ in range(times)]  # type: ignore[arg-type] # Flask's own
+    return [client.post(path, **arguments).status_code for _ in range(times)]
 
 
 def test_a_limited_route_tells_its_limits_on_every_answer() -> None:
@@ -237,3 +237,21 @@ def test_malformed_settings_stop_the_start() -> None:
         make_app(login="10 a minute")
     with pytest.raises(LimitError):
         rate_limit("10/fortnight")
+
+
+def test_a_rule_that_names_no_setting_is_found_before_any_request() -> None:
+    app, limiter = make_app()
+    app.post("/a", endpoint="a")(rate_limit("RATELIMIT_LOGIN")(lambda: ""))
+    limiter.check(app)
+    app.post("/b", endpoint="b")(rate_limit("RATELIMIT_TYPO")(lambda: ""))
+    with pytest.raises(LimitError, match="RATELIMIT_TYPO"):
+        limiter.check(app)
+
+
+def test_the_busiest_and_the_refused_can_be_seen() -> None:
+    app, limiter = make_app()
+    app.post("/", endpoint="home")(rate_limit("2/minute")(lambda: ""))
+    ask(app.test_client(), "/", 5)
+    with app.app_context():
+        assert limiter.rank(1) == [("rl1:{address:127.0.0.1}:home:60:e", 2)]
+        assert limiter.count_refused() == {("home-60", "address:127.0.0.1"): 3}

@@ -1,0 +1,141 @@
+"""The OpenAPI document is valid, and the product does what it says: for a stranger, a user and an administrator."""
+
+from __future__ import annotations
+
+import collections
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+
+from app import create_app
+from app.config import Settings
+from app.utils import AppError
+from tests.conftest import TEST_ENVIRON
+from tests.factories import Browser, Factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+
+METHODS = {"get", "post", "put", "patch", "delete"}
+
+# What the pattern of a schema cannot say: an address that mail can be sent to, a password that is hard to guess.
+schemathesis.openapi.format("email", st.from_regex(r"[a-z]{3,12}@[a-z]{3,12}\.example\.com", fullmatch=True))
+syllables = st.text(alphabet="bcdfghjklmnpqrstvwz", min_size=5, max_size=7)
+schemathesis.openapi.format("password", st.lists(syllables, min_size=4, max_size=5).map("-".join))
+
+
+class Caller:
+    """Somebody who signs in again whenever a call has ended the session, or the account."""
+
+    def __init__(self, app: Flask, make_user: Callable[[Factory], Any] | None) -> None:
+        self._app = app
+        self._make_user = make_user
+        self._browser = Browser(app)
+
+    def make_headers(self) -> dict[str, str]:
+        """Return the headers of a call: the session's cookie and its CSRF token."""
+        if self._make_user is not None and self._browser.get("/api/v1/users/me").status_code != 200:
+            factory = Factory(self._app)
+            self._browser = factory.sign_in(self._make_user(factory))
+        token = self._browser.csrf_token()
+        cookie = self._browser.client.get_cookie("session")
+        assert cookie is not None
+        return {"Cookie": f"session={cookie.value}", "X-CSRF-Token": token}
+
+
+# The document decides which tests there are, so the application has to exist when they are collected; its database,
+# a copy of the template, comes with the first of them.
+FOLDER = Path(tempfile.mkdtemp(prefix="gatehouse-openapi-"))
+APP = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{FOLDER / 'app.db'}"}))
+schema = schemathesis.openapi.from_wsgi("/openapi.json", APP)
+thoroughly = settings(
+    max_examples=3, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.fixture(scope="module")
+def app(template: Path) -> Iterator[Flask]:
+    shutil.copy(template, FOLDER / "app.db")
+    yield APP
+    APP.extensions["database"].kw["bind"].dispose()
+    shutil.rmtree(FOLDER)
+
+
+@pytest.fixture(scope="module")
+def stranger(app: Flask) -> Caller:
+    return Caller(app, None)
+
+
+@pytest.fixture(scope="module")
+def member(app: Flask) -> Caller:
+    return Caller(app, lambda factory: factory.user())
+
+
+@pytest.fixture(scope="module")
+def administrator(app: Flask) -> Caller:
+    return Caller(app, lambda factory: factory.admin())
+
+
+@schema.parametrize()
+@thoroughly
+def test_every_answer_to_a_stranger_is_as_documented(case: Any, stranger: Caller) -> None:
+    case.call_and_validate(headers=stranger.make_headers())
+
+
+@schema.parametrize()
+@thoroughly
+def test_every_answer_to_a_user_is_as_documented(case: Any, member: Caller) -> None:
+    case.call_and_validate(headers=member.make_headers())
+
+
+@schema.parametrize()
+@thoroughly
+def test_every_answer_to_an_administrator_is_as_documented(case: Any, administrator: Caller) -> None:
+    case.call_and_validate(headers=administrator.make_headers())
+
+
+def test_the_document_is_valid_openapi(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+def test_every_operation_has_a_name_of_its_own_a_summary_and_says_who_may_call_it(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    operations = [path[method] for path in document["paths"].values() for method in METHODS & path.keys()]
+    names = collections.Counter(operation["operationId"] for operation in operations)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert [operation["operationId"] for operation in operations if not operation.get("summary")] == []
+    assert [operation["operationId"] for operation in operations if "security" not in operation] == []
+
+
+def test_every_route_is_in_the_document(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    documented = sum(len(METHODS & path.keys()) for path in document["paths"].values())
+    routed = [
+        (rule.rule, method)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint != "static"
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    ]
+    assert documented == len(routed)
+
+
+def test_error_codes_are_unique_and_every_one_has_a_title_and_a_detail() -> None:
+    errors = list_errors(AppError)
+    codes = collections.Counter(error.code for error in errors if "code" in vars(error))
+    assert [code for code, count in codes.items() if count > 1] == []
+    assert [error.__name__ for error in errors if not (error.title and error.detail)] == []
+
+
+def list_errors(root: type[AppError]) -> list[type[AppError]]:
+    return [root, *(error for child in root.__subclasses__() for error in list_errors(child))]

@@ -1,0 +1,66 @@
+"""The product itself as its own process, on a free port and a database of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .ports import find_free_port
+from .waiting import wait_until
+
+if TYPE_CHECKING:
+    from typing import Self
+
+ROOT = Path(__file__).resolve().parents[3]
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+
+class Product:
+    """The server of ``run.py``. Use it in a ``with`` block: it has stopped afterwards."""
+
+    def __init__(self, environ: dict[str, str], *, folder: Path) -> None:
+        """Prepare to serve with ``environ``; the log goes into ``folder``."""
+        self.port = find_free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
+        self._environ = inherited | environ | {"PORT": str(self.port)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "run.py"], cwd=ROOT, env=self._environ, stdout=output, stderr=output
+            )
+        wait_until(self._is_ready, within_seconds=START_SECONDS, what=f"the product to serve, see {self.log}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """End the server as an operator does and return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the product ended: {self.log.read_text()}")
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=1) as response:  # noqa: S310 - our own URL
+                return bool(response.status == 200)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False

@@ -1,0 +1,147 @@
+"""The users' search: the same users for the same words on all three databases, kept in step by each."""
+
+# ruff: noqa: RUF001 - names in several scripts are what is tested
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from app.database import make_engine
+from app.database.search import SearchText, has_terms, make_search_text, make_terms, matches_terms
+from app.database.search_index import create_search, drop_search, fill_search_text
+
+from .conftest import MARIADB, POSTGRES
+from .harness.mariadb import MariaDb
+from .harness.postgres import Postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+users = sa.Table(
+    "users",
+    sa.MetaData(),
+    sa.Column("id", sa.Uuid(), primary_key=True),
+    sa.Column("name", sa.Unicode(200).with_variant(sa.dialects.mysql.VARCHAR(200, charset="utf8mb4"), "mysql")),
+    sa.Column("email", sa.String(254)),
+    sa.Column("search_text", SearchText(), nullable=False, server_default=""),
+    mysql_engine="InnoDB",
+)
+
+NAMES = [
+    "José Núñez", "Jose Nunez", "Josefine Müller", "Łukasz Żółć", "Lukas Zolc", "Straße Fuß", "Strasse Fuss",
+    "İpek Işık", "Ipek Isik", "Søren Ærø", "田中太郎", "中田", "김철수", "Фёдор Ёлкин", "Федор Елкин", "محمَّد علي",
+    "שָׁלוֹם כהן", "हिन्दी नाम", "สมชาย ใจดี", "Đặng Thị", "The And Of", "A B", "O'Brien-Smith", "Renée du Plessis",
+    "Ὀδυσσεύς", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "q queue", "x xx xxx", "emoji 🎉 party", "",
+]  # fmt: skip
+QUERIES = [
+    "jos", "josé", "JOSE", "nun", "jose nun", "luk", "łuk", "zol", "stras", "straße", "ipek", "isi", "ışı", "so", "ær",
+    "田", "中", "中田", "김", "фед", "фёд", "ел", "محمد", "ع", "של", "हिन", "สม", "dang", "the", "and", "of", "a", "b",
+    "o", "bri", "o'brien smith", "ren", "renée d", "οδυ", "unicode", "q", "qu", "x", "xx", "xxx", "🎉", "party",
+    "user3", "user3@exa", "example.com", "%", "_", "*", "a* | b", '"the"', "", " ", "zzz", "or", "not x", "com",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["sqlite", POSTGRES, MARIADB])
+def search_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
+    """An engine on a database with users in it."""
+    if request.param == "sqlite":
+        path: Path = tmp_path_factory.mktemp("search") / "app.db"
+        yield from _fill(make_engine(f"sqlite:///{path}"))
+        return
+    with Postgres() if request.param == "postgresql" else MariaDb() as server:
+        yield from _fill(make_engine(server.make_url()))
+
+
+def _fill(engine: sa.Engine) -> Iterator[sa.Engine]:
+    engine = engine.execution_options(is_write=True)
+    migrate(engine, lambda op: users.create(op.get_bind()))
+    # Some before the index is made, some by an older release that did not know the column, some after.
+    store(engine, NAMES[:10])
+    with engine.begin() as connection:
+        connection.execute(
+            users.insert(), [make_row(number, name, search_text="") for number, name in enumerate(NAMES[10:20], 10)]
+        )
+    migrate(engine, fill_search_text)
+    migrate(engine, create_search)
+    store(engine, NAMES[20:], first=20)
+    yield engine
+    engine.dispose()
+
+
+def migrate(engine: sa.Engine, change: Callable[[Operations], Any]) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        with context.begin_transaction():
+            change(Operations(context))
+        connection.commit()
+
+
+def make_row(number: int, name: str, **more: str) -> dict[str, Any]:
+    email = f"user{number}@example.com"
+    row = {"id": uuid.UUID(int=number), "name": name, "email": email, "search_text": make_search_text(name, email)}
+    return row | more
+
+
+def store(engine: sa.Engine, names: list[str], *, first: int = 0) -> None:
+    with engine.begin() as connection:
+        connection.execute(users.insert(), [make_row(number, name) for number, name in enumerate(names, first)])
+
+
+def find(engine: sa.Engine, query: str) -> set[int]:
+    terms = make_terms(query)
+    condition = matches_terms(users.c.search_text, terms, key=users.c.id, dialect=engine.dialect.name)
+    with engine.connect() as connection:
+        return {key.int for key in connection.scalars(sa.select(users.c.id).where(condition))}
+
+
+def expect(query: str) -> set[int]:
+    """Return who is to be found, by the definition and not by any database."""
+    terms = make_terms(query)
+    rows = [make_row(number, name) for number, name in enumerate(NAMES)]
+    return {
+        row["id"].int
+        for row in rows
+        if terms and all(any(word.startswith(term) for word in row["search_text"].split()) for term in terms)
+    }
+
+
+def test_every_query_finds_whom_the_definition_says(search_engine: sa.Engine) -> None:
+    found = {query: find(search_engine, query) for query in QUERIES}
+    assert found == {query: expect(query) for query in QUERIES}
+    assert sum(bool(numbers) for numbers in found.values()) > 40
+
+
+def test_the_way_without_an_index_finds_the_same(search_engine: sa.Engine) -> None:
+    with search_engine.connect() as connection:
+        for query in QUERIES:
+            statement = sa.select(users.c.id).where(has_terms(users.c.search_text, make_terms(query)))
+            assert {key.int for key in connection.scalars(statement)} == expect(query)
+
+
+def test_the_index_follows_changes_renamings_and_deletions(search_engine: sa.Engine) -> None:
+    key = uuid.UUID(int=1000)
+    with search_engine.begin() as connection:
+        connection.execute(users.insert(), make_row(1000, "Zacharias Zebra"))
+    assert find(search_engine, "zebr") == {1000}
+    with search_engine.begin() as connection:
+        text = make_search_text("Yannick Yak")
+        connection.execute(users.update().where(users.c.id == key).values(search_text=text))
+    assert (find(search_engine, "zebr"), find(search_engine, "yak yan")) == (set(), {1000})
+    with search_engine.begin() as connection:
+        connection.execute(users.delete().where(users.c.id == key))
+    assert find(search_engine, "yak") == set()
+
+
+def test_the_index_is_made_and_taken_away_twice_without_harm(search_engine: sa.Engine) -> None:
+    for change in (create_search, drop_search, drop_search, create_search, create_search):
+        migrate(search_engine, change)
+    assert find(search_engine, "jos") == expect("jos")
+    with search_engine.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(users)) == len(NAMES)

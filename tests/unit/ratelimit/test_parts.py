@@ -1,0 +1,121 @@
+"""The small parts: the wire's replies, what is owed, refusals, the commands."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.ratelimit import Charge, compile_plan, scripts
+from app.ratelimit.arrears import ENTRIES_MAX, SUBJECTS_MAX, Arrears
+from app.ratelimit.decision import Decision, Part, StoreAwayError
+from app.ratelimit.link import LinkError, ReplyError, pack_command, parse_replies
+from app.ratelimit.refusals import NAMES_MAX, RefusalCache, RefusalTally
+
+PLAN = compile_plan("5/minute;50/hour")
+
+
+def test_replies_of_every_kind() -> None:
+    data = b"+OK\r\n:-7\r\n$3\r\na\r\n\r\n$-1\r\n-MOVED 5 h:1\r\n"
+    replies = parse_replies(data, 5)
+    assert replies is not None
+    assert replies[:4] == [b"OK", -7, b"a\r\n", None]
+    assert isinstance(replies[4], ReplyError)
+    assert (replies[4].code, replies[4].detail) == ("MOVED", "5 h:1")
+
+
+@given(st.lists(st.binary(max_size=20), max_size=4), st.integers(0, 200))
+def test_replies_that_came_in_part_are_waited_for(values: list[bytes], cut: int) -> None:
+    data = b"".join(b"$%d\r\n%b\r\n" % (len(value), value) for value in values)
+    assert parse_replies(data, len(values)) == values
+    if cut < len(data):
+        assert parse_replies(data[:cut], len(values)) is None
+
+
+def test_who_does_not_speak_the_protocol_is_left() -> None:
+    with pytest.raises(LinkError):
+        parse_replies(b"HTTP/1.1 400 Bad Request\r\n", 1)
+    with pytest.raises(StoreAwayError):
+        scripts.read_values(b"short")
+    with pytest.raises(StoreAwayError):
+        scripts.read_values(7)
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.integers(1, 200))
+def test_the_ready_made_command_is_the_plain_one(first: str, second: str, cost: int) -> None:
+    charges = [Charge(PLAN, first, cost), Charge(compile_plan("9/day", scope="100%"), second, cost)]
+    for some in (charges[:1], charges):
+        keys = [key.encode() for charge in some for key in charge.plan.name_keys(charge.subject)]
+        spec = b"".join(charge.plan.spec(charge.cost) for charge in some)
+        plain = pack_command(b"EVALSHA", scripts.DECIDE.sha, b"%d" % len(keys), *keys, spec)
+        assert scripts.pack_decide(some) == plain
+
+
+def test_what_is_owed_is_bounded_and_counts_longer_rather_than_shorter() -> None:
+    arrears = Arrears()
+    for number in range(ENTRIES_MAX * 2):
+        arrears.add(Charge(PLAN, "one"), number)
+    entries = arrears.take("one")
+    assert len(entries) == ENTRIES_MAX
+    assert sum(charge.cost for charge, _ in entries) == ENTRIES_MAX * 2
+    assert entries[0][1] >= ENTRIES_MAX // 2
+    for number in range(SUBJECTS_MAX + 5):
+        arrears.add(Charge(PLAN, f"s{number}"), 0)
+    assert len(arrears) == SUBJECTS_MAX
+
+
+def test_what_was_given_back_or_handed_over_is_owed_no_more() -> None:
+    arrears = Arrears()
+    charge = Charge(PLAN, "one")
+    arrears.add(charge, 5)
+    assert arrears.remove(charge, 5)
+    assert not arrears.remove(charge, 5)
+    assert not arrears
+    arrears.add(charge, 6)
+    taken = arrears.take("one")
+    arrears.add(charge, 7)
+    arrears.put_back("one", taken)
+    assert [at_us for _, at_us in arrears.take("one")] == [6, 7]
+
+
+def make_refusal(subject: str) -> tuple[Part, Charge]:
+    charge = Charge(PLAN, subject)
+    return Part((charge,), (1.0, 5e6, 0.0, 0.0, 5e6, 0.0, 9.0, 1e9, 0.0), None), charge
+
+
+def test_a_refusal_is_certain_for_its_wait_and_at_most_a_second() -> None:
+    cache = RefusalCache()
+    part, charge = make_refusal("one")
+    cache.add(part, charge, wait_us=5_000_000, now=100.0)
+    found = cache.find([charge], 100.5)
+    assert found is not None
+    assert found[1] == 4_500_000
+    assert cache.find([Charge(PLAN, "two")], 100.5) is None
+    assert cache.find([charge._replace(cost=0)], 100.5) is None
+    assert cache.find([charge], 101.1) is None
+    cache.add(part, charge, wait_us=300_000, now=100.0)
+    assert cache.find([charge], 100.4) is None
+    cache.add(part, charge, wait_us=300_000, now=100.0)
+    cache.clear()
+    assert not cache
+
+
+def test_a_decision_names_who_refused_and_rounds_the_wait_up() -> None:
+    part, _ = make_refusal("one")
+    decision = Decision((part,), is_admitted=False, wait_us=4_000_001, refused_part=part)
+    assert decision.retry_after_seconds == 5
+    assert decision.refused_by is PLAN.limits[0]
+    assert "refused" in repr(decision)
+    assert Decision((part,), is_admitted=False, wait_us=1).retry_after_seconds == 1
+    assert "admitted" in repr(Decision(()))
+
+
+def test_refusals_are_counted_by_limit_and_subject_within_bounds() -> None:
+    tally = RefusalTally()
+    for number in range(NAMES_MAX + 10):
+        tally.add("login-60", f"s{number}")
+    tally.add("login-60", "s1")
+    counted = tally.count()
+    assert counted["login-60", "s1"] == 2
+    assert counted["login-60", ""] >= 9
+    assert sum(counted.values()) == NAMES_MAX + 11
