@@ -12,6 +12,7 @@ from flask_migrate import upgrade
 
 from app import create_app, utils
 from app.config import Settings
+from app.security import passwords
 from tests.factories import Browser, Factory
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ def environ(template: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
+def make_app(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Flask]]:
     """Make an application with other settings: ``make_app(REGISTRATION="closed")``."""
     apps: list[Flask] = []
+    # Passwords of tests need no protection, and hashing them well would take most of the time.
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
+    monkeypatch.setattr(passwords, "PASSES", 1)
 
     def make(**changes: str) -> Flask:
         apps.append(create_app(Settings.from_environ(environ | changes)))
