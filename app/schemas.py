@@ -86,6 +86,17 @@ class Email(Text):
             raise ValidationError(str(error)) from error
 
 
+class Whole(fields.Integer):
+    """A whole number of a query, in plain digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        # int() would take " 1_0 " and other scripts' digits too, and as many as there are.
+        if not re.fullmatch(r"-?[0-9]{1,9}", str(value)):
+            raise self.make_error("invalid", input=value)
+        number: int = super()._deserialize(value, attr, data, **kwargs)
+        return number
+
+
 class Instant(fields.AwareDateTime):
     """A time as RFC 3339 in UTC."""
 
@@ -193,8 +204,7 @@ class RoleUpdateInput(Input):
 class PageQuery(Input):
     """Which page of a list."""
 
-    limit = fields.Integer(
-        strict=True,
+    limit = Whole(
         validate=validate.Range(min=1, max=PAGE_LIMIT),
         load_default=PAGE_DEFAULT,
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from flask_migrate import upgrade
 
-from app import create_app
+from app import create_app, utils
 from app.config import Settings
+from app.security import passwords
 from tests.factories import Browser, Factory
 
 if TYPE_CHECKING:
@@ -64,9 +67,12 @@ def environ(template: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
+def make_app(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Flask]]:
     """Make an application with other settings: ``make_app(REGISTRATION="closed")``."""
     apps: list[Flask] = []
+    # Passwords of tests need no protection, and hashing them well would take most of the time.
+    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
+    monkeypatch.setattr(passwords, "PASSES", 1)
 
     def make(**changes: str) -> Flask:
         apps.append(create_app(Settings.from_environ(environ | changes)))
@@ -81,6 +87,44 @@ def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
 def app(make_app: Callable[..., Flask]) -> Flask:
     """The application, with rate limits off."""
     return make_app()
+
+
+class Clock:
+    """Stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.instant = datetime.datetime.now(datetime.UTC)
+
+    def now(self) -> datetime.datetime:
+        """Return what the clock shows."""
+        return self.instant
+
+    def advance(self, seconds: float) -> None:
+        """Turn the clock."""
+        self.instant += datetime.timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The application's clock, which the test turns."""
+    clock = Clock()
+    monkeypatch.setattr(utils, "clock", clock)
+    return clock
+
+
+@pytest.fixture
+def statements(app: Flask) -> Iterator[list[str]]:
+    """The statements that ``app`` sends to its database; clear it before what is to be counted."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not statement.startswith(("PRAGMA", "BEGIN")):
+            sent.append(statement)
+
+    engine = app.extensions["database"].kw["bind"]
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(engine, "before_cursor_execute", note)
 
 
 @pytest.fixture

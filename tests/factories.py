@@ -67,6 +67,11 @@ class Browser:
         self.base_url = base_url
         self.client = app.test_client()
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that it keeps, by name."""
+        return {cookie.key: cookie.value for cookie in (self.client._cookies or {}).values()}
+
     def csrf_token(self) -> str:
         """Return the session's CSRF token."""
         token: str = self.client.get("/api/v1/auth/csrf", base_url=self.base_url).get_json()["csrf_token"]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from flask import g, request
 from flask_login import current_user
+from flask_talisman import Talisman
 from uuid_utils.compat import uuid7
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app.extensions import talisman
 from app.security import Actor, Client
 from app.utils import BadRequest, add_log_context, escape_controls, log_context
 
@@ -95,7 +95,8 @@ def install(app: Flask, settings: Settings) -> None:
         )
         return response
 
-    talisman.init_app(
+    # One for each application: it keeps what it was told.
+    Talisman(
         app,
         # A redirect would have the client repeat in the clear what it should not have sent in the clear.
         force_https=False,

@@ -1,0 +1,244 @@
+"""How long a session lives, and what ends it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from flask.sessions import SecureCookieSessionInterface
+
+from app.extensions import db
+from app.models import Session
+from tests.factories import PASSWORD
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from tests.conftest import Clock
+    from tests.factories import Browser, Factory
+
+ME = "/api/v1/users/me"
+LOGIN = "/api/v1/auth/login"
+OTHER_PASSWORD = "velvet anchor mosaic thunder"
+HOUR = 3600
+DAY = 24 * HOUR
+
+
+def read_cookie(browser: Browser, app: Flask) -> dict[str, Any]:
+    """Return what the session cookie carries."""
+    cookie = browser.client.get_cookie("session")
+    assert cookie is not None
+    serializer = SecureCookieSessionInterface().get_signing_serializer(app)
+    assert serializer is not None
+    return dict(serializer.loads(cookie.value))
+
+
+def copy_cookie(browser: Browser) -> Browser:
+    """Return the browser of a thief who copied the session cookie."""
+    thief = type(browser)(browser.app)
+    cookie = browser.client.get_cookie("session")
+    assert cookie is not None
+    thief.client.set_cookie("session", cookie.value)
+    return thief
+
+
+def test_only_the_hash_of_the_token_is_stored(app: Flask, user_browser: Browser) -> None:
+    token = read_cookie(user_browser, app)["_user_id"]
+    with app.app_context(), db.engine.connect() as connection:
+        rows = connection.execute(sa.select(Session.__table__)).mappings().all()
+    assert [row["token_hash"] for row in rows] == [hashlib.sha256(token.encode()).hexdigest()]
+    assert token not in repr(rows)
+    assert len(token) >= 43  # 256 bits
+
+
+def test_the_hash_from_a_stolen_database_signs_nobody_in_even_with_the_key(app: Flask, user_browser: Browser) -> None:
+    content = read_cookie(user_browser, app)
+    stored = hashlib.sha256(content["_user_id"].encode()).hexdigest()
+    serializer = SecureCookieSessionInterface().get_signing_serializer(app)
+    assert serializer is not None
+    for guess in (stored, "", "1", "None"):
+        user_browser.client.set_cookie("session", str(serializer.dumps(content | {"_user_id": guess})))
+        assert user_browser.get(ME).status_code == 401
+
+
+def test_a_session_ends_when_it_was_idle_too_long(clock: Clock, user_browser: Browser) -> None:
+    clock.advance(2 * HOUR - 1)
+    assert user_browser.get(ME).status_code == 200
+    clock.advance(2 * HOUR - 1)
+    assert user_browser.get(ME).status_code == 200
+    clock.advance(2 * HOUR)
+    assert user_browser.get(ME).status_code == 401
+
+
+def test_a_session_ends_at_its_lifetime_however_busy_it_is(clock: Clock, user_browser: Browser) -> None:
+    for _ in range(11):
+        clock.advance(HOUR)
+        assert user_browser.get(ME).status_code == 200
+    clock.advance(HOUR - 1)
+    assert user_browser.get(ME).status_code == 200
+    clock.advance(1)
+    assert user_browser.get(ME).status_code == 401
+
+
+def test_a_remembered_session_outlasts_idle_days_and_ends_at_its_own_lifetime(
+    clock: Clock, factory: Factory, user: Any
+) -> None:
+    browser = factory.sign_in(user, remember=True)
+    clock.advance(29 * DAY)
+    assert browser.get(ME).status_code == 200
+    clock.advance(DAY)
+    assert browser.get(ME).status_code == 401
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_only_a_remembered_cookie_outlives_the_browser(factory: Factory, user: Any, *, remember: bool) -> None:
+    cookie = factory.sign_in(user, remember=remember).client.get_cookie("session")
+    assert cookie is not None
+    assert (cookie.expires is not None) == remember
+    if cookie.expires is not None:
+        left = cookie.expires - datetime.datetime.now(datetime.UTC)
+        assert datetime.timedelta(days=29) < left <= datetime.timedelta(days=30)
+
+
+def test_flask_logins_own_remember_cookie_is_neither_set_nor_enough(factory: Factory, user: Any, app: Flask) -> None:
+    browser = factory.sign_in(user, remember=True)
+    assert browser.client.get_cookie("remember_token") is None
+    assert browser.cookies.keys() == {"session", "device"}
+    assert read_cookie(browser, app).keys() == {"_user_id", "_permanent", "csrf_token"}
+
+
+def test_signing_in_starts_a_new_session_and_leaves_nothing_of_a_planted_cookie(
+    app: Flask, browser: Browser, user: Any
+) -> None:
+    browser.csrf_token()
+    planted = read_cookie(browser, app)
+    assert browser.post(LOGIN, {"email": user.email, "password": PASSWORD}).status_code == 200
+    assert read_cookie(browser, app)["csrf_token"] != planted["csrf_token"]
+
+
+def test_signing_in_again_ends_the_session_that_the_browser_had(user_browser: Browser, user: Any) -> None:
+    thief = copy_cookie(user_browser)
+    assert thief.get(ME).status_code == 200
+    assert user_browser.post(LOGIN, {"email": user.email, "password": PASSWORD}).status_code == 200
+    assert thief.get(ME).status_code == 401
+    assert user_browser.get(ME).status_code == 200
+
+
+def test_registering_ends_the_session_that_the_browser_had(user_browser: Browser) -> None:
+    thief = copy_cookie(user_browser)
+    body = {"email": "second@example.com", "password": PASSWORD}
+    assert user_browser.post("/api/v1/auth/register", body).status_code == 201
+    assert thief.get(ME).status_code == 401
+
+
+def test_a_refused_sign_in_leaves_the_session_alone(user_browser: Browser, user: Any) -> None:
+    assert user_browser.post(LOGIN, {"email": user.email, "password": "wrong"}).status_code == 401
+    assert user_browser.get(ME).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/auth/reauthenticate", {"password": PASSWORD}),
+        ("/api/v1/auth/password/change", {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}),
+    ],
+)
+def test_giving_the_password_again_makes_copies_of_the_cookie_worthless(
+    user_browser: Browser, path: str, body: dict[str, str]
+) -> None:
+    token = user_browser.csrf_token()
+    thief = copy_cookie(user_browser)
+    assert user_browser.post(path, body).status_code == 204
+    assert thief.get(ME).status_code == 401
+    # The owner goes on, with the same CSRF token.
+    response = user_browser.client.patch(ME, json={"name": "x"}, headers={"X-CSRF-Token": token})
+    assert response.status_code == 200
+
+
+def test_changing_the_password_ends_every_other_session(factory: Factory, user: Any) -> None:
+    here, there, remembered = factory.sign_in(user), factory.sign_in(user), factory.sign_in(user, remember=True)
+    body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+    assert here.post("/api/v1/auth/password/change", body).status_code == 204
+    assert [browser.get(ME).status_code for browser in (here, there, remembered)] == [200, 401, 401]
+    assert factory.sign_in(user, password=OTHER_PASSWORD).get(ME).status_code == 200
+    assert there.post(LOGIN, {"email": user.email, "password": PASSWORD}).status_code == 401
+
+
+def test_a_password_is_not_changed_without_the_current_one_or_to_a_weak_one(user_browser: Browser, user: Any) -> None:
+    path = "/api/v1/auth/password/change"
+    wrong = user_browser.post(path, {"current_password": "wrong", "new_password": OTHER_PASSWORD})
+    assert (wrong.status_code, wrong.get_json()["code"]) == (401, "invalid_credentials")
+    weak = user_browser.post(path, {"current_password": PASSWORD, "new_password": user.email * 3})
+    assert (weak.status_code, weak.get_json()["code"]) == (422, "weak_password")
+    assert list(weak.get_json()["errors"]) == ["new_password"]
+    assert user_browser.post(LOGIN, {"email": user.email, "password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_a_session_is_fresh_for_ten_minutes_and_again_after_the_password(
+    clock: Clock,
+    factory: Factory,
+    user: Any,
+    *,
+    remember: bool,
+) -> None:
+    browser = factory.sign_in(user, remember=remember)
+    clock.advance(600)
+    stale = browser.delete(ME)
+    assert (stale.status_code, stale.get_json()["code"]) == (403, "reauthentication_required")
+    assert browser.post("/api/v1/auth/reauthenticate", {"password": PASSWORD}).status_code == 204
+    clock.advance(599)
+    assert browser.delete(ME).status_code == 204
+
+
+def test_somebody_elses_password_does_not_make_a_session_fresh(clock: Clock, factory: Factory, user: Any) -> None:
+    factory.user(password=OTHER_PASSWORD)
+    browser = factory.sign_in(user)
+    clock.advance(601)
+    refused = browser.post("/api/v1/auth/reauthenticate", {"password": OTHER_PASSWORD})
+    assert (refused.status_code, refused.get_json()["code"]) == (401, "invalid_credentials")
+    assert browser.delete(ME).get_json()["code"] == "reauthentication_required"
+
+
+def test_reauthentication_takes_no_address(user_browser: Browser, factory: Factory) -> None:
+    body = {"email": factory.user().email, "password": PASSWORD}
+    assert user_browser.post("/api/v1/auth/reauthenticate", body).status_code == 422
+
+
+def test_that_a_session_was_seen_is_written_once_a_minute_at_most(
+    clock: Clock, user_browser: Browser, statements: list[str]
+) -> None:
+    clock.advance(30)
+    user_browser.get(ME)
+    assert not any(statement.startswith("UPDATE") for statement in statements)
+    clock.advance(31)
+    statements.clear()
+    user_browser.get(ME)
+    user_browser.get(ME)
+    assert sum(statement.startswith("UPDATE sessions") for statement in statements) == 1
+
+
+def test_a_signed_in_request_costs_one_query(user_browser: Browser, statements: list[str]) -> None:
+    user_browser.get(ME)
+    statements.clear()
+    user_browser.get(ME)
+    assert len(statements) == 1
+
+
+def test_signing_out_ends_the_session_for_every_copy_of_the_cookie(user_browser: Browser) -> None:
+    thief = copy_cookie(user_browser)
+    assert user_browser.post("/api/v1/auth/logout").status_code == 204
+    assert user_browser.client.get_cookie("session") is None
+    assert thief.get(ME).status_code == 401
+    assert thief.post("/api/v1/auth/logout").status_code == 401
+
+
+def test_sessions_that_ran_out_go_with_the_next_sign_in(app: Flask, clock: Clock, factory: Factory, user: Any) -> None:
+    factory.sign_in(user)
+    clock.advance(13 * HOUR)
+    factory.sign_in(user)
+    with app.app_context():
+        assert db.session.scalar(sa.select(sa.func.count()).select_from(Session)) == 1
