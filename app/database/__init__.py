@@ -1,6 +1,7 @@
 """From a database's URL to an engine that keeps its promises."""
 
 from .deadlines import time_limit
+from .diagnosis import Diagnosis, diagnose
 from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from .probe import Health, probe
@@ -13,7 +14,9 @@ __all__ = [
     "DatabaseTarget",
     "DatabaseUnavailable",
     "DatabaseUrlError",
+    "Diagnosis",
     "Health",
+    "diagnose",
     "lift_time_limits",
     "make_engine",
     "parse_database_url",

@@ -37,8 +37,8 @@ class Connector:
         """Return a new connection to the host that takes writes.
 
         Raises:
-            psycopg2.Error, pymysql.err.Error: no host could be reached before the deadline.
-            ConnectionLost: somebody else is trying just now.
+            psycopg2.Error, pymysql.err.Error: no host answered as it should before the deadline.
+            ConnectionLost: no host could be reached, or somebody else is trying just now.
         """
         if not self._is_suspect:
             return self._try_hosts()
@@ -72,9 +72,11 @@ class Connector:
                 # A silent host takes no more than its share, so that those after it get theirs.
                 with time_limit(remaining / (len(hosts) - tried)):
                     connection = self._connect(self._target, hosts[index], must_write=len(hosts) > 1)
-            except (psycopg2.Error, pymysql.err.Error) as error:
+            except (psycopg2.Error, pymysql.err.Error, OSError) as error:
                 if tried + 1 == len(hosts):
                     self._change(is_suspect=True, reason=type(error).__name__)
+                    if isinstance(error, OSError):
+                        raise ConnectionLost("The database cannot be reached.") from error
                     raise
             else:
                 self._first = index

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logging.getLogger(f"{__name__}._Pool").setLevel(logging.WARNING)
 
 _IS_COMMITTING: Final = "is_committing"
+_IS_PATIENT: Final = "is_patient"
 _WAS_USED: Final = "was_used"
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 
@@ -102,13 +103,13 @@ def get_target(engine: sa.Engine) -> DatabaseTarget:
 def lift_time_limits(connection: sa.Connection) -> None:
     """Let statements on ``connection`` take as long as they need, for a migration or a long export.
 
-    The connection leaves its pool, so that nobody inherits its patience. Waiting for a lock keeps its limit: what waits
-    for a table's lock keeps everybody behind it waiting too.
+    The connection is closed when it comes back to its pool, so that nobody inherits its patience. Waiting for a lock
+    keeps its limit: what waits for a table's lock keeps everybody behind it waiting too.
     """
     if connection.dialect.name == "sqlite":
         return
     driver: Any = connection.connection.driver_connection
-    connection.detach()
+    connection.info[_IS_PATIENT] = True
     driver.limit_seconds = None
     is_postgres = connection.dialect.name == "postgresql"
     name = "statement_timeout" if is_postgres else mysql.get_time_limit_name(driver)
@@ -172,6 +173,8 @@ def _discard_closed_connections(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "checkin")
     def on_checkin(_connection: object, entry: ConnectionPoolEntry) -> None:
         entry.info[_WAS_USED] = True
+        if entry.info.get(_IS_PATIENT):
+            entry.invalidate()
 
     @sa.event.listens_for(engine, "checkout")
     def on_checkout(connection: Any, entry: ConnectionPoolEntry, _proxy: object) -> None:  # noqa: ANN401 - any driver's

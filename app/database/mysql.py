@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -12,9 +13,9 @@ import pymysql.connections
 from pymysql.constants import CR, ER
 
 from .deadlines import Deadline
+from .names import resolve
 
 if TYPE_CHECKING:
-    import socket
     from io import BufferedReader
 
     from .url import DatabaseTarget, Host
@@ -42,6 +43,9 @@ class _Connection(_PlainConnection):
     _rfile: BufferedReader
 
     server_version: str
+    unix_socket: Any
+    host: str
+    port: int
 
     _deadline: Deadline
     _timeout_set_at: float = 0.0
@@ -50,7 +54,27 @@ class _Connection(_PlainConnection):
         """Connect in the present time limit."""
         self._begin()
         self.connect_timeout = self._deadline.remaining()
-        super().connect(sock)
+        super().connect(sock or self._open_socket())
+
+    def _open_socket(self) -> socket.socket | None:
+        """Return a socket that is connected to the first of the host's addresses that takes it; None: PyMySQL does it.
+
+        Raises:
+            OSError: none did in time, or the host's name has no address.
+        """
+        if self.unix_socket:
+            return None
+        addresses = resolve(self.host, self.port, within_seconds=self._deadline.remaining())
+        for address in addresses:
+            try:
+                opened = socket.create_connection((address, self.port), self._deadline.remaining())
+            except OSError:
+                if address == addresses[-1]:
+                    raise
+            else:
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return opened
+        return None
 
     def _execute_command(self, command: int, sql: str | bytes) -> None:
         self._begin()
@@ -129,6 +153,7 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
 
     Raises:
         pymysql.err.OperationalError: there is none to be had.
+        OSError: nobody listens there, or the host's name has no address.
     """
     is_verified = target.tls_mode.startswith("verify")
     place = {"unix_socket": host.name} if host.is_socket else {"host": host.name, "port": host.port}

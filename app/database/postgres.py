@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg2
 import psycopg2.extensions
 
-from .deadlines import Deadline
+from .deadlines import Deadline, remaining_seconds
+from .names import resolve
 
 if TYPE_CHECKING:
     from .url import DatabaseTarget, Host
@@ -41,12 +42,12 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
 
     Raises:
         psycopg2.OperationalError: there is none to be had.
+        OSError: the host's name has no address.
     """
     _install_deadlines()
     connection: _Connection = psycopg2.connect(
         connection_factory=_Connection,
-        host=host.name,
-        port=host.port,
+        **_make_place(host),
         user=target.user or None,
         password=target.password or None,
         dbname=target.database,
@@ -63,6 +64,14 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
         connection.close()
         raise
     return connection
+
+
+def _make_place(host: Host) -> dict[str, Any]:
+    """Return where to connect to: each address in turn, by the name that its certificate has to bear."""
+    if host.is_socket:
+        return {"host": host.name, "port": host.port}
+    addresses = resolve(host.name, host.port, within_seconds=remaining_seconds())
+    return {"host": ",".join([host.name] * len(addresses)), "hostaddr": ",".join(addresses), "port": host.port}
 
 
 def _make_tls_options(target: DatabaseTarget) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_a_killed_server_is_reported_and_used_again_when_it_is_back(server: Serv
     error, seconds = measure(lambda: insert(engine, 2))
     assert isinstance(error, ConnectionLost)
     assert seconds < ANSWER_SECONDS
-    assert error.retry_after_seconds == 1
+    assert error.retry_after_seconds >= 1
     server.start()
     wait_until(lambda: find_is_answering(engine), within_seconds=RECOVERY_SECONDS, what="the engine to recover")
     assert insert(engine, 3) == 3
@@ -311,6 +311,18 @@ def test_two_transactions_that_deadlock_both_get_through(server: Server, connect
         thread.join()
     assert failures == []
     assert len(runs) == 3
+
+
+def test_a_host_s_name_is_tried_at_each_of_its_addresses(server: Server, connect: Callable[[str], sa.Engine]) -> None:
+    assert insert(connect(server.make_url().replace("127.0.0.1", "localhost")), 1) == 1
+
+
+def test_a_host_without_an_address_is_a_database_that_is_away(
+    server: Server, connect: Callable[[str], sa.Engine]
+) -> None:
+    error, seconds = measure(lambda: insert(connect(server.make_url().replace("127.0.0.1", "db.invalid")), 1))
+    assert isinstance(error, ConnectionLost)
+    assert seconds < ANSWER_SECONDS
 
 
 def test_no_error_tells_the_password(server: Server, engine: sa.Engine, connect: Callable[[str], sa.Engine]) -> None:

@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy.orm import Session
 
 from app.database import make_engine
-from app.database.search import SearchText, has_terms, make_search_text, make_terms, matches_terms
+from app.database.search import SearchText, choose_condition, has_terms, make_search_text, make_terms, matches_terms
 from app.database.search_index import create_search, drop_search, fill_search_text
 
 from .conftest import MARIADB, POSTGRES
@@ -123,6 +124,18 @@ def test_the_way_without_an_index_finds_the_same(search_engine: sa.Engine) -> No
         for query in QUERIES:
             statement = sa.select(users.c.id).where(has_terms(users.c.search_text, make_terms(query)))
             assert {key.int for key in connection.scalars(statement)} == expect(query)
+
+
+@pytest.mark.parametrize("page_size", [1, 50], ids=["walked", "indexed"])
+def test_both_ways_to_a_page_give_the_same_page(search_engine: sa.Engine, page_size: int) -> None:
+    page = sa.select(users.c.id).order_by(users.c.name, users.c.id)
+    with Session(search_engine) as session:
+        for query in QUERIES:
+            condition = choose_condition(
+                session, query, page=page, page_size=page_size, column=users.c.search_text, key=users.c.id
+            )
+            everybody = [key for key in session.scalars(page) if key.int in expect(query)]
+            assert session.scalars(page.where(condition).limit(page_size)).all() == everybody[:page_size]
 
 
 def test_the_index_follows_changes_renamings_and_deletions(search_engine: sa.Engine) -> None:
