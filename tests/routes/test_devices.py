@@ -30,9 +30,9 @@ def find_account(app: Flask, body: object, *, device: str | None = None, **heade
 
 
 def test_strangers_share_the_accounts_key_whether_or_not_there_is_one(app: Flask, user: Any) -> None:
-    assert find_account(app, {"email": user.email}) == f"account:{user.email}"
-    assert find_account(app, {"email": user.email.upper()}) == f"account:{user.email}"
-    assert find_account(app, {"email": "nobody@example.com"}) == "account:nobody@example.com"
+    assert find_account(app, {"email": user.email}) == user.email
+    assert find_account(app, {"email": user.email.upper()}) == user.email
+    assert find_account(app, {"email": "nobody@example.com"}) == "nobody@example.com"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_browser_that_signed_in_has_a_key_of_its_own_also_after_signing_out(
 ) -> None:
     user_browser.post("/api/v1/auth/logout")
     key = find_account(app, {"email": user.email}, device=user_browser.cookies["device"])
-    assert key in list_account_keys(user.email)[1:]
+    assert f"account:{key}" in list_account_keys(user.email)[1:]
     # Signing in again is no way to another budget.
     user_browser.post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
     assert find_account(app, {"email": user.email}, device=user_browser.cookies["device"]) == key
@@ -56,31 +56,31 @@ def test_a_browser_that_signed_in_has_a_key_of_its_own_also_after_signing_out(
 def test_registering_makes_the_browser_known_too(app: Flask, browser: Browser) -> None:
     browser.post("/api/v1/auth/register", {"email": "ada@example.com", "password": PASSWORD})
     key = find_account(app, {"email": "ada@example.com"}, device=browser.cookies["device"])
-    assert key.startswith("account:ada@example.com/device-")
+    assert key.startswith("ada@example.com/device-")
 
 
 def test_a_cookie_is_worth_nothing_for_another_account(app: Flask, factory: Factory, user_browser: Browser) -> None:
     other = factory.user()
     device = user_browser.cookies["device"]
-    assert find_account(app, {"email": other.email}, device=device) == f"account:{other.email}"
+    assert find_account(app, {"email": other.email}, device=device) == other.email
 
 
 def test_a_forged_or_damaged_cookie_makes_a_stranger(app: Flask, user: Any, user_browser: Browser) -> None:
     real = user_browser.cookies["device"]
     for device in ("x", ".", "..", real[:-1], real + "x", real.swapcase(), user_browser.cookies["session"], "é"):
-        assert find_account(app, {"email": user.email}, device=device) == f"account:{user.email}"
+        assert find_account(app, {"email": user.email}, device=device) == user.email
 
 
 def test_a_cookie_runs_out(app: Flask, user: Any, user_browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "DEVICE_SECONDS", -1)
     device = user_browser.cookies["device"]
-    assert find_account(app, {"email": user.email}, device=device) == f"account:{user.email}"
+    assert find_account(app, {"email": user.email}, device=device) == user.email
 
 
 def test_a_bearer_token_ignores_the_cookie(app: Flask, user: Any, user_browser: Browser) -> None:
     headers = {"Authorization": "Bearer x"}
     device = user_browser.cookies["device"]
-    assert find_account(app, {"email": user.email}, device=device, **headers) == f"account:{user.email}"
+    assert find_account(app, {"email": user.email}, device=device, **headers) == user.email
 
 
 def test_a_former_key_still_verifies_and_the_new_one_signs(
@@ -119,7 +119,7 @@ def test_guesses_from_a_session_count_with_those_at_the_door(app: Flask, user: A
         with app.test_request_context("/", headers={"Cookie": header}):
             keys.append(own_account())
     assert keys[0] == find_account(app, {"email": user.email}, device=user_browser.cookies["device"])
-    assert keys[1:] == [f"account:{user.email}", ""]
+    assert keys[1:] == [user.email, ""]
 
 
 def test_a_locked_account_stays_open_to_the_browsers_that_it_knows(make_app: Callable[..., Flask], user: Any) -> None:
@@ -137,3 +137,19 @@ def test_a_locked_account_stays_open_to_the_browsers_that_it_knows(make_app: Cal
     statuses = [owner.post("/api/v1/auth/reauthenticate", {"password": "wrong"}).status_code for _ in range(2)]
     statuses += [owner.post("/api/v1/auth/login", body | {"password": "wrong"}).status_code for _ in range(2)]
     assert statuses == [401, 401, 401, 429]
+
+
+def test_unlocking_opens_the_account_again_to_strangers_and_to_its_own_browsers(
+    make_app: Callable[..., Flask], user: Any, admin: Any
+) -> None:
+    app = make_app(RATELIMIT_ENABLED="true", RATELIMIT_LOGIN="1/hour")
+    body = {"email": user.email, "password": PASSWORD}
+    owner, stranger, administrator = Browser(app), Browser(app), Browser(app)
+    owner.post("/api/v1/auth/login", body)
+    administrator.post("/api/v1/auth/login", {"email": admin.email, "password": PASSWORD})
+    for browser in (owner, stranger):
+        browser.post("/api/v1/auth/login", body | {"password": "wrong"})
+        assert browser.post("/api/v1/auth/login", body).status_code == 429
+    assert administrator.post(f"/api/v1/users/{user.id}/unlock").status_code == 204
+    for browser in (owner, stranger):
+        assert browser.post("/api/v1/auth/login", body).status_code == 200
