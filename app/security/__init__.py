@@ -2,7 +2,15 @@
 
 from .devices import choose_account_name, forget_device, list_account_keys, remember_device
 from .guards import Guard, enforce_guard, find_guard, public, requires
-from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
+from .passwords import (
+    PASSWORD_MAX_LENGTH,
+    HashingBusy,
+    PasswordHasher,
+    PasswordPolicy,
+    WeakPassword,
+    get_hasher,
+    get_policy,
+)
 from .principal import Actor, Client, Principal
 from .sessions import (
     end_browser_session,
@@ -19,6 +27,7 @@ __all__ = [
     "Actor",
     "Client",
     "Guard",
+    "HashingBusy",
     "PasswordHasher",
     "PasswordPolicy",
     "Principal",
