@@ -145,7 +145,7 @@ def test_nobody_hands_out_what_they_do_not_hold(clerk_browser: Browser, factory:
         for role in ("admin", stronger):
             refused = clerk_browser.put(f"{USERS}/{target}/roles/{role}")
             assert_refused(refused, 403, "ungrantable_permission")
-    assert "audit:read" in refused.get_json()["detail"]
+            assert "audit:read" in refused.get_json()["detail"]
     assert clerk_browser.put(f"{USERS}/{user.id}/roles/{factory.role('users:read').name}").status_code == 200
 
 
