@@ -103,7 +103,7 @@ class Flag(fields.Boolean):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
             raise self.make_error("invalid", input=value)
-        return value
+        return super()._deserialize(value, attr, data, **kwargs) is True
 
 
 class Instant(fields.AwareDateTime):
