@@ -21,6 +21,7 @@ from app.schemas import (
     SignInOutput,
 )
 from app.security import (
+    HashingBusy,
     WeakPassword,
     end_browser_session,
     find_browser_token,
@@ -49,7 +50,7 @@ def get_csrf() -> dict[str, str]:
 @blueprint.route("/register", methods=["POST"])
 @blueprint.response(201, OwnUserOutput)
 @blueprint.arguments(RegisterInput)
-@blueprint.raises(RegistrationClosed, EmailTaken, WeakPassword)
+@blueprint.raises(RegistrationClosed, EmailTaken, WeakPassword, HashingBusy)
 @rate_limit("RATELIMIT_REGISTER", by=address)
 @public
 def register(body: dict[str, Any]) -> Any:
@@ -63,7 +64,7 @@ def register(body: dict[str, Any]) -> Any:
 @blueprint.route("/login", methods=["POST"])
 @blueprint.response(200, SignInOutput)
 @blueprint.arguments(LoginInput)
-@blueprint.raises(InvalidCredentials)
+@blueprint.raises(InvalidCredentials, HashingBusy)
 @rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=True)
 @rate_limit("RATELIMIT_LOGIN", by=account, failures_only=True)
 @public
@@ -93,7 +94,7 @@ def log_out() -> Response:
 @blueprint.route("/reauthenticate", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
-@blueprint.raises(InvalidCredentials, SessionNotFound)
+@blueprint.raises(InvalidCredentials, SessionNotFound, HashingBusy)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
@@ -105,7 +106,7 @@ def reauthenticate(body: dict[str, Any]) -> Response:
 @blueprint.route("/password/change", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
-@blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword)
+@blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword, HashingBusy)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
 @requires()
 def change_password(body: dict[str, Any]) -> Response:

@@ -9,7 +9,7 @@ from flask import Response
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.schemas import SessionListOutput, UserCreateInput, UserOutput, UserPageOutput, UserQuery, UserUpdateInput
-from app.security import WeakPassword, requires
+from app.security import HashingBusy, WeakPassword, requires
 from app.services import accounts, sessions, users
 from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
@@ -36,7 +36,7 @@ def list_users(query: dict[str, Any]) -> Any:
 @blueprint.route("", methods=["POST"])
 @blueprint.response(201, UserOutput)
 @blueprint.arguments(UserCreateInput)
-@blueprint.raises(EmailTaken, WeakPassword)
+@blueprint.raises(EmailTaken, WeakPassword, HashingBusy)
 @requires("users:write")
 def create_user(body: dict[str, Any]) -> Any:
     """Make an account for somebody else."""

@@ -1,8 +1,16 @@
 """The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
 
-from .devices import choose_account_key, forget_device, list_account_keys, remember_device
+from .devices import choose_account_name, forget_device, list_account_keys, remember_device
 from .guards import Guard, enforce_guard, find_guard, public, requires
-from .passwords import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword, get_hasher, get_policy
+from .passwords import (
+    PASSWORD_MAX_LENGTH,
+    HashingBusy,
+    PasswordHasher,
+    PasswordPolicy,
+    WeakPassword,
+    get_hasher,
+    get_policy,
+)
 from .principal import Actor, Client, Principal
 from .sessions import (
     end_browser_session,
@@ -19,12 +27,13 @@ __all__ = [
     "Actor",
     "Client",
     "Guard",
+    "HashingBusy",
     "PasswordHasher",
     "PasswordPolicy",
     "Principal",
     "UnsupportedHash",
     "WeakPassword",
-    "choose_account_key",
+    "choose_account_name",
     "end_browser_session",
     "enforce_guard",
     "find_browser_token",

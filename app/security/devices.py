@@ -28,16 +28,16 @@ _ID_BYTES: Final = 16
 
 def list_account_keys(email: str) -> list[str]:
     """Return all the keys that guesses at the account's password are counted under, the strangers' first."""
-    return [f"account:{email}", *(f"account:{email}/device-{slot}" for slot in range(SLOTS))]
+    return [f"account:{name}" for name in _list_names(email)]
 
 
-def choose_account_key(email: str) -> str:
-    """Return the key that the current request's guess at the account's password is counted under.
+def choose_account_name(email: str) -> str:
+    """Return the name, within ``account:``, that the current request's guess at the account's password counts under.
 
     Whether or not there is such an account: its device's, where the browser presents a cookie that was signed for the
     account, the strangers' otherwise.
     """
-    strangers, *devices = list_account_keys(email)
+    strangers, *devices = _list_names(email)
     device = None if carries_bearer() else _find_device(email)
     return strangers if device is None else devices[hashlib.sha256(device.encode()).digest()[0] % SLOTS]
 
@@ -70,6 +70,10 @@ def forget_device() -> None:
             _get_cookie_name(), secure=current_app.config["SESSION_COOKIE_SECURE"], httponly=True, samesite="Lax"
         )
         return response
+
+
+def _list_names(email: str) -> list[str]:
+    return [email, *(f"{email}/device-{slot}" for slot in range(SLOTS))]
 
 
 def _find_device(email: str) -> str | None:

@@ -1,0 +1,93 @@
+"""Default deny: who may call what is declared, and holds."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from flask import Flask
+
+import app as package
+from app.security import find_guard, guards, public, requires
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Everything that a stranger may call. Whatever is not here refuses one.
+PUBLIC: Final = {
+    ("GET", "/api/v1/auth/csrf"),
+    ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/auth/register"),
+    ("GET", "/docs"),
+    ("GET", "/livez"),
+    ("GET", "/openapi.json"),
+    ("GET", "/readyz"),
+    ("GET", "/static/<path:filename>"),
+}
+FRESH: Final = {("DELETE", "/api/v1/users/me")}
+
+
+def list_routes(app: Flask) -> list[tuple[str, str, Any]]:
+    """Return method, rule and view of every route."""
+    return [
+        (method, rule.rule, app.view_functions[rule.endpoint])
+        for rule in app.url_map.iter_rules()
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+
+def test_every_route_refuses_a_stranger_unless_it_is_listed(app: Flask) -> None:
+    answered = set()
+    for method, rule, _ in list_routes(app):
+        path = re.sub(r"<uuid:\w+>", "01a205ce-9fce-72c0-a45e-35cac95071fb", rule)
+        path = re.sub(r"<[^>]+>", "x", path)
+        response = app.test_client().open(path, method=method, json={} if method != "GET" else None)
+        if response.status_code == 401:
+            assert response.get_json()["code"] == "not_signed_in"
+        else:
+            answered.add((method, rule))
+        response.close()
+    assert answered == PUBLIC
+
+
+def test_the_listed_routes_are_those_that_say_they_are_public(app: Flask) -> None:
+    declared = {
+        (method, rule) for method, rule, view in list_routes(app) if (guard := find_guard(view)) and guard.is_public
+    }
+    assert declared == PUBLIC
+
+
+def test_the_routes_that_cannot_be_undone_want_the_password_anew(app: Flask) -> None:
+    declared = {
+        (method, rule) for method, rule, view in list_routes(app) if (guard := find_guard(view)) and guard.is_fresh
+    }
+    assert declared == FRESH
+
+
+def test_an_application_with_an_unguarded_route_does_not_start(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithAnother(Flask):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.add_url_rule("/forgotten", "forgotten", lambda: "secret")
+
+    monkeypatch.setattr(package, "Flask", WithAnother)
+    with pytest.raises(LookupError, match="forgotten"):
+        make_app()
+
+
+def test_a_route_that_lost_its_guard_refuses_everybody(
+    app: Flask, admin_browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert admin_browser.get("/api/v1/users").status_code == 200
+    monkeypatch.delattr(app.view_functions["users.list_users"], guards._ATTRIBUTE)
+    response = admin_browser.get("/api/v1/users")
+    assert (response.status_code, response.get_json()["code"]) == (403, "permission_missing")
+
+
+def test_a_guard_names_declared_permissions_only() -> None:
+    with pytest.raises(LookupError, match="users:fly"):
+        requires("users:read", "users:fly")
+    assert find_guard(public(lambda: None)) is not None

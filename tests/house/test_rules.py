@@ -1,0 +1,187 @@
+"""Rules about the house itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask_migrate import downgrade, upgrade
+
+import app as package
+from app.config import ROOT
+from app.extensions import db
+from app.models import Base
+from app.utils import HTTP_CODES, AppError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flask import Flask
+
+SOURCES: Final = sorted((ROOT / "app").rglob("*.py"))
+MAX_LINES: Final = 400
+# Words that say nothing about what is inside.
+VAGUE: Final = {"helper", "helpers", "manager", "common", "misc", "base", "data"}
+
+# For each lock of pyproject.toml: a file and the forbidden line.
+BREAKS: Final = {
+    "The stairs: each room imports only from rooms below it": ("services/roles.py", "from app import routes"),
+    "Routes and schemas do not know SQLAlchemy": ("routes/user.py", "import sqlalchemy"),
+    "Verbs, models and machinery do not know HTTP": ("services/roles.py", "import flask"),
+    "Only the gatekeeper hashes": ("services/accounts.py", "import argon2"),
+}
+
+
+def list_errors(root: type[AppError] = AppError) -> Iterator[type[AppError]]:
+    """Return every error of the product."""
+    yield root
+    for error in root.__subclasses__():
+        if error.__module__.startswith("app."):
+            yield from list_errors(error)
+
+
+def test_there_is_one_commit_in_the_house() -> None:
+    # Below it stands the database's own room, which sets a connection up and writes no row.
+    above = [path for path in SOURCES if "database" not in path.parts]
+    calls = [path.name for path in above for _ in re.finditer(r"\.commit\(", path.read_text())]
+    assert calls == ["extensions.py"]
+
+
+def test_a_file_has_one_topic_and_a_telling_name() -> None:
+    assert [path.name for path in SOURCES if len(path.read_text().splitlines()) > MAX_LINES] == []
+    assert [path for path in SOURCES if VAGUE & {path.stem, path.parent.name}] == []
+
+
+def test_the_codes_of_errors_are_stable_words_and_mean_one_thing() -> None:
+    statuses: dict[str, set[int]] = {}
+    owners: dict[str, set[str]] = {}
+    for error in list_errors():
+        statuses.setdefault(error.code, set()).add(error.status)
+        if "code" in vars(error):
+            owners.setdefault(error.code, set()).add(error.__name__)
+    assert {code: names for code, names in owners.items() if len(names) > 1} == {}
+    assert {code: found for code, found in statuses.items() if len(found) > 1} == {}
+    assert [code for code in statuses if not re.fullmatch(r"[a-z]+(_[a-z]+)*", code)] == []
+    for status, (code, _) in HTTP_CODES.items():
+        assert statuses.get(code, {status}) == {status}
+
+
+def test_every_error_says_what_happened_and_what_to_do() -> None:
+    for error in list_errors():
+        assert error.__doc__ or error.__name__.startswith("_"), error
+        assert error.title
+        assert error.detail.endswith((".", "!"))
+
+
+def test_every_code_that_a_route_may_answer_with_is_in_the_document(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").text
+    used = {error.code for error in list_errors() if "code" in vars(error)}
+    # Families that only their members are raised from, answers of no documented route, and faults of commands.
+    never = {"bad_request", "conflict", "forbidden", "not_found", "unknown_host"}
+    commands = {"import_refused", "invalid_role_name", "unknown_permission"}
+    missing = {code for code in used - never - commands if f"`{code}`" not in document}
+    assert missing == set()
+
+
+def test_nothing_prints_or_asserts_its_way_around_the_log() -> None:
+    for path in SOURCES:
+        if "cli" not in path.parts and "server" not in path.parts:
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"], path
+
+
+# --- models and migrations ---
+
+
+def test_the_migrations_make_just_what_the_models_describe(app: Flask) -> None:
+    with app.app_context(), db.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": Base.metadata}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_every_migration_goes_down_and_up_again(app: Flask) -> None:
+    with app.app_context():
+        before = describe(db.engine)
+        downgrade(revision="base")
+        assert set(sa.inspect(db.engine).get_table_names()) <= {"alembic_version"}
+        upgrade()
+        assert describe(db.engine) == before
+
+
+def describe(engine: sa.Engine) -> list[tuple[str, ...]]:
+    """Return what the database says about itself."""
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT type, name, sql FROM sqlite_master ORDER BY type, name"))
+        return [tuple(str(value) for value in row) for row in rows]
+
+
+def test_every_string_has_a_length_and_every_constraint_a_name() -> None:
+    for table in Base.metadata.tables.values():
+        for column in table.columns:
+            if isinstance(column.type, sa.String | sa.types.TypeDecorator) and column.type.python_type is str:
+                assert getattr(column.type, "length", None), column
+        assert all(constraint.name for constraint in table.constraints), table
+
+
+# --- the stairs ---
+
+
+def run_lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check the import rules of the project in ``folder``."""
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the house to break things in."""
+    folder = tmp_path_factory.mktemp("house")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__", "static"))
+    return folder
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_each_lock_of_the_stairs_holds_and_was_seen_to_fail(copy: Path, name: str) -> None:
+    file, line = BREAKS[name]
+    path = copy / "app" / file
+    whole = path.read_text()
+    path.write_text(f"{whole}\n\n{line}\n")
+    try:
+        result = run_lint_imports(copy)
+    finally:
+        path.write_text(whole)
+    assert result.returncode != 0
+    assert re.search(rf"^{re.escape(name)} BROKEN", result.stdout, re.MULTILINE), result.stdout
+
+
+def test_every_lock_was_broken_once_and_holds_now(copy: Path) -> None:
+    result = run_lint_imports(copy)
+    assert result.returncode == 0, result.stdout
+    assert set(re.findall(r"^(.*) KEPT$", result.stdout, re.MULTILINE)) == set(BREAKS)
+
+
+def test_a_room_without_a_place_on_the_stairs_is_refused(copy: Path) -> None:
+    path = copy / "app" / "attic.py"
+    path.write_text('"""Not on the list."""\n')
+    try:
+        assert run_lint_imports(copy).returncode != 0
+    finally:
+        path.unlink()
+
+
+def test_the_version_is_told_once(make_app: Callable[..., Flask]) -> None:
+    document = make_app().test_client().get("/openapi.json").get_json()
+    assert document["info"]["version"] == package.__version__
+    assert f'version = "{package.__version__}"' in (ROOT / "pyproject.toml").read_text()

@@ -1,0 +1,102 @@
+"""Nobody finds out who has an account: counted in work done, not by the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.factories import PASSWORD, Browser
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+LOGIN = "/api/v1/auth/login"
+
+
+class Work:
+    """Counts what costs time: hashes computed and statements sent, by their first words."""
+
+    def __init__(self, statements: list[str]) -> None:
+        self.statements = statements
+        self.hashes = 0
+
+    def take(self) -> tuple[int, list[str]]:
+        """Return what was done since the last time."""
+        done = self.hashes, [" ".join(statement.split()[:3]) for statement in self.statements]
+        self.hashes = 0
+        self.statements.clear()
+        return done
+
+
+@pytest.fixture
+def work(app: Flask, statements: list[str], monkeypatch: pytest.MonkeyPatch) -> Work:
+    """What ``app`` does."""
+    import argon2  # noqa: PLC0415 - counted here alone
+
+    work = Work(statements)
+    hash_, verify = argon2.PasswordHasher.hash, argon2.PasswordHasher.verify
+
+    def count_hash(*args: Any, **kwargs: Any) -> str:
+        work.hashes += 1
+        return hash_(*args, **kwargs)
+
+    def count_verify(*args: Any, **kwargs: Any) -> Any:
+        work.hashes += 1
+        return verify(*args, **kwargs)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", count_hash)
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", count_verify)
+    del app
+    return work
+
+
+def test_an_unknown_address_costs_what_a_wrong_password_costs(
+    app: Flask, factory: Any, user: Any, admin_browser: Browser, work: Work
+) -> None:
+    inactive, without_password = factory.user(), factory.user(password=None)
+    admin_browser.patch(f"/api/v1/users/{inactive.id}", {"is_active": False})
+    browser = Browser(app)
+    headers = {"X-CSRF-Token": browser.csrf_token()}
+    costs = []
+    for email, password in [
+        (user.email, "a wrong password"),
+        ("nobody@example.com", "a wrong password"),
+        ("nobody@example.com", PASSWORD),
+        (inactive.email, "a wrong password"),
+        (without_password.email, PASSWORD),
+        (user.email, "a wrong password"),
+    ]:
+        work.take()
+        response = browser.client.post(LOGIN, json={"email": email, "password": password}, headers=headers)
+        assert response.status_code == 401
+        costs.append(work.take())
+    assert costs[0][0] == 1
+    assert all(cost == costs[0] for cost in costs)
+
+
+def test_a_taken_address_is_refused_after_the_same_hashing(app: Flask, user: Any, work: Work) -> None:
+    counts = []
+    for email, status in ((user.email, 409), ("new@example.com", 201)):
+        browser = Browser(app)
+        browser.csrf_token()
+        work.take()
+        assert browser.post("/api/v1/auth/register", {"email": email, "password": PASSWORD}).status_code == status
+        counts.append(work.take()[0])
+    assert counts == [1, 1]
+
+
+def test_a_weak_password_is_refused_alike_whether_or_not_the_address_is_taken(
+    app: Flask, user: Any, work: Work
+) -> None:
+    answers = []
+    for email in (user.email, "new@example.com"):
+        browser = Browser(app)
+        headers = {"X-CSRF-Token": browser.csrf_token()}
+        work.take()
+        body = {"email": email, "password": "passwordpassword"}
+        response = browser.client.post("/api/v1/auth/register", json=body, headers=headers)
+        problem = response.get_json()
+        del problem["request_id"]
+        answers.append((response.status_code, problem, work.take()))
+    assert answers[0] == answers[1]

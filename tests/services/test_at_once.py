@@ -1,0 +1,190 @@
+"""What happens when two do it at the same instant: threads on one SQLite file."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from app.extensions import db
+from app.models import Role, User
+from app.permissions import ADMIN_ROLE, PERMISSIONS
+from app.security import Actor, Client
+from app.services import accounts, users
+from app.services.accounts import EmailTaken, UserNotFound
+from app.services.admins import LastAdmin
+from tests.factories import PASSWORD, Browser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+    from tests.factories import Factory
+
+ROUNDS = 12
+
+
+def run_at_once(app: Flask, *works: Callable[[], object]) -> list[object]:
+    """Run each work in a thread and an application context of its own, all at once; return results or errors."""
+    barrier = threading.Barrier(len(works))
+    outcomes: list[object] = [None] * len(works)
+
+    def run(index: int, work: Callable[[], object]) -> None:
+        with app.app_context():
+            barrier.wait(10)
+            try:
+                outcomes[index] = work()
+            except Exception as error:  # noqa: BLE001 - it is the outcome
+                outcomes[index] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return outcomes
+
+
+def act_on(user: Any, how: str) -> Callable[[], object]:
+    """Return a deed that takes an administrator away, by an actor who was still one when it began."""
+    actor = Actor(user_id=None, permissions=frozenset(PERMISSIONS))
+    own = Actor(user_id=user.id, permissions=frozenset(PERMISSIONS))
+    deeds: dict[str, Callable[[], object]] = {
+        "deactivate": lambda: users.update_user(user.id, changes={"is_active": False}, actor=actor),
+        "demote": lambda: users.revoke_role(user.id, ADMIN_ROLE, actor=actor),
+        "delete": lambda: users.delete_user(user.id, actor=actor),
+        "leave": lambda: accounts.delete_own(actor=own),
+    }
+    return deeds[how]
+
+
+def count_admins() -> int:
+    """Return how many active administrators there are."""
+    query = sa.select(sa.func.count()).select_from(User).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active)
+    return db.session.scalar(query) or 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("deactivate", "deactivate"),
+        ("demote", "demote"),
+        ("delete", "delete"),
+        ("leave", "leave"),
+        ("deactivate", "demote"),
+        ("demote", "delete"),
+        ("delete", "leave"),
+    ],
+)
+def test_of_two_administrators_who_take_each_other_away_at_once_one_stays(
+    app: Flask, factory: Factory, one: str, other: str
+) -> None:
+    for _ in range(ROUNDS):
+        first, second = factory.admin(password=None), factory.admin(password=None)
+        outcomes = run_at_once(app, act_on(first, one), act_on(second, other))
+        assert [type(outcome) for outcome in outcomes].count(LastAdmin) == 1, outcomes
+        with app.app_context():
+            assert count_admins() == 1
+            # The survivor goes, with somebody to take over, so that the next round begins with none.
+            spare = factory.admin(password=None)
+            for survivor in (first, second):
+                try:
+                    users.delete_user(survivor.id, actor=Actor.system())
+                except UserNotFound:
+                    continue
+            with db.engine.connect().execution_options(is_write=True) as connection, connection.begin():
+                connection.execute(sa.delete(User).where(User.id == spare.id))
+
+
+def test_of_many_who_register_one_address_at_once_one_gets_it(app: Flask) -> None:
+    for number in range(ROUNDS):
+        client = Client(ip="127.0.0.1", user_agent="")
+
+        def register(email: str = f"new{number}@example.com", client: Client = client) -> object:
+            return accounts.register(email=email, password=PASSWORD, name="", client=client)
+
+        outcomes = run_at_once(app, *[register] * 3)
+        assert sum(isinstance(outcome, EmailTaken) for outcome in outcomes) == 2, outcomes
+    with app.app_context():
+        assert db.session.scalar(sa.select(sa.func.count()).select_from(User)) == ROUNDS
+
+
+def test_over_http_the_loser_of_a_registration_gets_409(app: Flask) -> None:
+    browsers = [Browser(app), Browser(app)]
+    tokens = [browser.csrf_token() for browser in browsers]
+
+    def register(browser: Browser, token: str) -> object:
+        body = {"email": "ada@example.com", "password": PASSWORD}
+        return browser.client.post("/api/v1/auth/register", json=body, headers={"X-CSRF-Token": token}).status_code
+
+    works = [lambda pair=pair: register(*pair) for pair in zip(browsers, tokens, strict=True)]
+    barrier = threading.Barrier(2)
+    statuses: list[object] = []
+
+    def run(work: Callable[[], object]) -> None:
+        barrier.wait(10)
+        statuses.append(work())
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(map(str, statuses)) == ["201", "409"]
+
+
+def test_a_password_verified_before_another_change_neither_changes_nor_freshens(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = factory.user()
+    browser = factory.sign_in(user)
+    hasher = app.extensions["password_hasher"]
+    verify = hasher.verify
+
+    def change_meanwhile(password_hash: str | None, password: str) -> bool:
+        is_right: bool = verify(password_hash, password)
+        monkeypatch.setattr(hasher, "verify", verify)
+        thread = threading.Thread(target=reset)
+        thread.start()
+        thread.join(10)
+        return is_right
+
+    def reset() -> None:
+        with app.app_context():
+            users.reset_password(user.id, password="velvet anchor mosaic thunder", actor=Actor.system())
+
+    monkeypatch.setattr(hasher, "verify", change_meanwhile)
+    body = {"current_password": PASSWORD, "new_password": "cobalt meadow ferry lichen"}
+    assert browser.post("/api/v1/auth/password/change", body).get_json()["code"] == "invalid_credentials"
+    again = factory.sign_in(user, password="velvet anchor mosaic thunder")
+    monkeypatch.setattr(hasher, "verify", change_meanwhile)
+    refused = again.post("/api/v1/auth/reauthenticate", {"password": "velvet anchor mosaic thunder"})
+    assert refused.status_code == 401
+    monkeypatch.setattr(hasher, "verify", change_meanwhile)
+    late = Browser(app).post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
+    assert late.status_code == 401
+
+
+def test_a_session_that_ended_while_the_password_was_checked_is_not_brought_back(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = factory.user()
+    browser, other = factory.sign_in(user), factory.sign_in(user)
+    hasher = app.extensions["password_hasher"]
+    verify = hasher.verify
+
+    def end_meanwhile(password_hash: str | None, password: str) -> bool:
+        monkeypatch.setattr(hasher, "verify", verify)
+        thread = threading.Thread(target=lambda: other.delete("/api/v1/users/me/sessions"))
+        thread.start()
+        thread.join(10)
+        is_right: bool = verify(password_hash, password)
+        return is_right
+
+    monkeypatch.setattr(hasher, "verify", end_meanwhile)
+    response = browser.post("/api/v1/auth/reauthenticate", {"password": PASSWORD})
+    assert (response.status_code, response.get_json()["code"]) == (404, "session_not_found")
+    assert browser.get("/api/v1/users/me").status_code == 401
