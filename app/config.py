@@ -261,7 +261,10 @@ class Settings:
                 continue
             try:
                 # An empty default means "none", which the environment cannot ask of a parser that wants something.
-                values[field.name] = () if text == "" else field.metadata["parse"](text)
+                if text == "":
+                    values[field.name] = () if str(field.type).startswith("tuple") else None
+                else:
+                    values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
                 # An address may carry a password where none belongs.
                 is_secret = field.metadata["is_secret"] or ("://" in text and "@" in text)

@@ -66,7 +66,9 @@ thoroughly = settings(
 @pytest.fixture(scope="module")
 def app(template: Path) -> Iterator[Flask]:
     shutil.copy(template, FOLDER / "app.db")
-    APP.extensions["password_hasher"] = PasswordHasher(concurrency=4, capacity=64)  # made again: cheap, as everywhere in the tests
+    APP.extensions["password_hasher"] = PasswordHasher(
+        concurrency=4, capacity=64
+    )  # made again: cheap, as everywhere in the tests
     yield APP
     APP.extensions["database"].kw["bind"].dispose()
     shutil.rmtree(FOLDER)

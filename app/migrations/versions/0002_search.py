@@ -20,7 +20,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("users", sa.Column("search_text", SearchText(), nullable=False, server_default=""))
-    fill_search_text(op)
+    fill_search_text(op)  # type: ignore[arg-type] # a module that stands in for Operations
     create_search(op)  # type: ignore[arg-type] # a module that stands in for Operations
 
 
