@@ -260,7 +260,7 @@ class Settings:
                 values[field.name] = None
                 continue
             try:
-                # An empty default means "none", which the environment cannot ask of a parser that wants something.
+                # Nothing is a value too: no keys, no origins, no administrator.
                 if text == "":
                     values[field.name] = () if str(field.type).startswith("tuple") else None
                 else:
