@@ -260,9 +260,11 @@ class Settings:
                 values[field.name] = None
                 continue
             try:
-                # An empty default means "none", which the environment cannot ask of a parser that wants something.
-                nothing = () if str(field.type).startswith("tuple") else None
-                values[field.name] = nothing if text == "" else field.metadata["parse"](text)
+                # Nothing is a value too: no keys, no origins, no administrator.
+                if text == "":
+                    values[field.name] = () if str(field.type).startswith("tuple") else None
+                else:
+                    values[field.name] = field.metadata["parse"](text)
             except ValueError as error:
                 # An address may carry a password where none belongs.
                 is_secret = field.metadata["is_secret"] or ("://" in text and "@" in text)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from uuid_utils.compat import uuid7
 
+from .database.search import SearchText, make_search_text
 from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
 from .permissions import ADMIN_ROLE, BUILT_IN_ROLES, PERMISSIONS, ROLE_NAME_MAX_LENGTH
@@ -49,6 +50,11 @@ user_roles = sa.Table(
 )
 
 
+def _make_search_text(context: Any) -> str:  # noqa: ANN401 - SQLAlchemy's context of one INSERT
+    values = context.get_current_parameters()
+    return make_search_text(values["name"], values["email"])
+
+
 class User(Base):
     """A person with an account."""
 
@@ -58,6 +64,8 @@ class User(Base):
     email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH), unique=True)
     name: Mapped[str] = mapped_column(ExactString(NAME_MAX_LENGTH), default="")
     password_hash: Mapped[str | None] = mapped_column(sa.String(255))
+    # What users are found by; the databases keep their indexes in step with it.
+    search_text: Mapped[str] = mapped_column(SearchText, default=_make_search_text, server_default="", deferred=True)
     is_active: Mapped[bool] = mapped_column(default=True)
     email_verified_at: Mapped[datetime.datetime | None]
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
@@ -153,3 +161,11 @@ class AuditEntry(Base):
     target: Mapped[str | None] = mapped_column(ExactString(ROLE_NAME_MAX_LENGTH), index=True)
     ip: Mapped[str | None] = mapped_column(sa.String(45))
     details: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+
+
+@sa.event.listens_for(User, "before_update")
+def _keep_search_text(_mapper: object, _connection: object, user: User) -> None:
+    """Keep what a user is found by in step with name and address."""
+    changed = sa.inspect(user).attrs
+    if changed.name.history.has_changes() or changed.email.history.has_changes():
+        user.search_text = make_search_text(user.name, user.email)

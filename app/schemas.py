@@ -97,6 +97,15 @@ class Whole(fields.Integer):
         return number
 
 
+class Flag(fields.Boolean):
+    """True or false, and nothing that could pass for it: in Python 1 is in {True}."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs) is True
+
+
 class Instant(fields.AwareDateTime):
     """A time as RFC 3339 in UTC."""
 
@@ -149,7 +158,7 @@ class LoginInput(Input):
 
     email = Email(required=True)
     password = Password(required=True)
-    remember = fields.Boolean(truthy={True}, falsy={False}, load_default=False)
+    remember = Flag(load_default=False)
 
 
 class ReauthenticateInput(Input):
@@ -183,7 +192,7 @@ class UserUpdateInput(Input):
     """What administrators change about somebody."""
 
     name = Text(max_length=NAME_MAX_LENGTH)
-    is_active = fields.Boolean(truthy={True}, falsy={False})
+    is_active = Flag()
 
 
 class RoleCreateInput(Input):
@@ -214,7 +223,10 @@ class PageQuery(Input):
 class UserQuery(PageQuery):
     """Which users, and in which order."""
 
-    q = Text(max_length=NAME_MAX_LENGTH, metadata={"description": "Part of the name or the address."})
+    q = Text(
+        max_length=NAME_MAX_LENGTH,
+        metadata={"description": "Beginnings of words of name or address."},
+    )
     role = Text(max_length=ROLE_NAME_MAX_LENGTH)
     is_active = fields.Boolean(truthy={"true"}, falsy={"false"})
     sort = fields.String(validate=validate.OneOf(USER_SORTS), load_default="created_at")

@@ -66,13 +66,36 @@ def environ(template: Path, tmp_path: Path) -> dict[str, str]:
     return TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashing() -> Iterator[None]:
+    """Hash cheaply: the passwords of tests need no protection, and hashing them well would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "MEMORY_KIB", 8)
+        patch.setattr(passwords, "PASSES", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def make_shared_app(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Flask]]:
+    """Make an application, and a database, that all tests of a module share."""
+    apps: list[Flask] = []
+
+    def make(**changes: str) -> Flask:
+        path = tmp_path_factory.mktemp("shared") / "app.db"
+        shutil.copy(template, path)
+        environ = TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"} | changes
+        apps.append(create_app(Settings.from_environ(environ)))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.extensions["database"].kw["bind"].dispose()
+
+
 @pytest.fixture
-def make_app(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Flask]]:
+def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     """Make an application with other settings: ``make_app(REGISTRATION="closed")``."""
     apps: list[Flask] = []
-    # Passwords of tests need no protection, and hashing them well would take most of the time.
-    monkeypatch.setattr(passwords, "MEMORY_KIB", 8)
-    monkeypatch.setattr(passwords, "PASSES", 1)
 
     def make(**changes: str) -> Flask:
         apps.append(create_app(Settings.from_environ(environ | changes)))

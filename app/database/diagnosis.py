@@ -30,7 +30,7 @@ REMEDIES: Final[Mapping[Ailment, str]] = {
     "name": "Correct the host in DATABASE_URL, or its entry in DNS.",
     "refused": "Start the server, or correct host and port in DATABASE_URL; see that it listens on that address.",
     "silent": "See whether the server hangs, or a firewall between here and there drops what is sent.",
-    "tls": "See that the server speaks TLS, and that its certificate is valid, names this host, and was issued by the CA"
+    "tls": "See that the server speaks TLS, and that its certificate is valid, names this host, and comes from the CA"
     " that DATABASE_URL names (sslrootcert, ssl_ca).",
     "credentials": "Correct user and password in DATABASE_URL, or let the user in (pg_hba.conf; CREATE USER, GRANT).",
     "database": "Create the database (CREATE DATABASE), or correct its name in DATABASE_URL.",

@@ -5,8 +5,14 @@ from __future__ import annotations
 from alembic import context
 
 from app.database.locks import hold_lock
+from app.database.search_index import is_search_object
 from app.extensions import db
 from app.models import Base
+
+
+def _is_ours(_thing: object, name: str | None, _kind: str, _is_reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's signature
+    """Leave out what belongs to the search: no model knows it."""
+    return not is_search_object(name)
 
 
 def run_migrations() -> None:
@@ -30,6 +36,9 @@ def run_migrations() -> None:
             connection=connection,
             target_metadata=Base.metadata,
             compare_type=True,
+            # An index that is made while nobody waits cannot be made inside one transaction with everything else.
+            transaction_per_migration=True,
+            include_object=_is_ours,
             # Our own column types are written as types.UtcDateTime(); script.py.mako imports them.
             user_module_prefix="types.",
             render_as_batch=connection.dialect.name == "sqlite",

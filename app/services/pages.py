@@ -58,14 +58,27 @@ def paginate(query: sa.Select[Row], sort: Sort, *, limit: int, cursor: str | Non
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
     """
+    return read_page(order_page(query, sort, cursor=cursor), sort, limit=limit)
+
+
+def order_page(query: sa.Select[Row], sort: Sort, *, cursor: str | None) -> sa.Select[Row]:
+    """Return ``query`` in the order of ``sort``, from behind ``cursor`` on.
+
+    Raises:
+        InvalidCursor: the cursor is not one of this list in this order.
+    """
     if cursor is not None:
         value, key = _decode_cursor(cursor, sort)
         # Spelled out, not as a row value: MySQL walks no index for (a, b) > (x, y).
         beyond = sort.column < value if sort.is_descending else sort.column > value
         key_beyond = sort.key < key if sort.is_descending else sort.key > key
         query = query.where(sa.or_(beyond, sa.and_(sort.column == value, key_beyond)))
-    order = (sort.column.desc(), sort.key.desc()) if sort.is_descending else (sort.column, sort.key)
-    rows = db.session.scalars(query.order_by(*order).limit(limit + 1)).unique().all()
+    return query.order_by(*((sort.column.desc(), sort.key.desc()) if sort.is_descending else (sort.column, sort.key)))
+
+
+def read_page(query: sa.Select[Row], sort: Sort, *, limit: int) -> Page[Row]:
+    """Return the first ``limit`` rows of an ordered query as a page."""
+    rows = db.session.scalars(query.limit(limit + 1)).unique().all()
     page = rows[:limit]
     return Page(page, _encode_cursor(page[-1], sort) if len(rows) > limit else None)
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
+from app.database.search import choose_condition
 from app.extensions import db, limiter, transaction, verb
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
@@ -17,7 +18,7 @@ from app.utils import Forbidden
 from . import audit
 from .accounts import EmailTaken, add_user, get_user, hash_new_password
 from .admins import lock_admins, refuse_last_admin
-from .pages import Page, Sort, paginate
+from .pages import Page, Sort, order_page, read_page
 from .roles import UngrantablePermission, get_role
 from .sessions import delete_sessions
 
@@ -58,20 +59,30 @@ def list_users(
     role: str | None = None,
     is_active: bool | None = None,
 ) -> Page[User]:
-    """Return a page of the users whose name or address holds ``q``, in one of the orders of ``SORTS``.
+    """Return a page of the users whose name or address has a word that begins with each word of ``q``, sorted.
 
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
     """
-    query = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
-    if q:
-        matches_name = sa.func.lower(User.name).contains(q.lower(), autoescape=True)
-        query = query.where(sa.or_(User.email.contains(q.lower(), autoescape=True), matches_name))
+    query = sa.select(User)
     if role is not None:
         query = query.where(User.roles.any(Role.name == role))
     if is_active is not None:
         query = query.where(User.is_active.is_(is_active))
-    return paginate(query, SORTS[sort], limit=limit, cursor=cursor)
+    query = order_page(query, SORTS[sort], cursor=cursor)
+    if q:
+        query = query.where(
+            choose_condition(
+                db.session,
+                q,
+                page=query,
+                page_size=limit + 1,
+                column=User.search_text.expression,
+                key=User.id.expression,
+            )
+        )
+    query = query.options(selectinload(User.roles).selectinload(Role.permission_rows))
+    return read_page(query, SORTS[sort], limit=limit)
 
 
 @verb

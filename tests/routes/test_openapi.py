@@ -16,6 +16,7 @@ from openapi_spec_validator import validate
 
 from app import create_app
 from app.config import Settings
+from app.security import PasswordHasher
 from app.utils import AppError
 from tests.conftest import TEST_ENVIRON
 from tests.factories import Browser, Factory
@@ -65,6 +66,9 @@ thoroughly = settings(
 @pytest.fixture(scope="module")
 def app(template: Path) -> Iterator[Flask]:
     shutil.copy(template, FOLDER / "app.db")
+    APP.extensions["password_hasher"] = PasswordHasher(
+        concurrency=4, capacity=64
+    )  # made again: cheap, as everywhere in the tests
     yield APP
     APP.extensions["database"].kw["bind"].dispose()
     shutil.rmtree(FOLDER)

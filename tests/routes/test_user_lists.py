@@ -86,8 +86,8 @@ def test_pages_stay_complete_while_users_come_and_go(admin_browser: Browser, fac
     [
         ("bob", {"bob0", "bob3", "bob7"}),
         ("BOB", {"bob0", "bob3", "bob7"}),
-        ("%", {"50%_off5"}),
-        ("_", {"50%_off5"}),
+        ("%", set()),
+        ("_", set()),
         ("50%_OFF", {"50%_off5"}),
         ("\\", set()),
         ("/", set()),
@@ -97,7 +97,9 @@ def test_pages_stay_complete_while_users_come_and_go(admin_browser: Browser, fac
         ("none2@example", {"none2"}),
     ],
 )
-def test_a_search_finds_parts_of_name_and_address_literally(admin_browser: Browser, q: str, found: set[str]) -> None:
+def test_a_search_finds_beginnings_of_words_of_name_and_address(
+    admin_browser: Browser, q: str, found: set[str]
+) -> None:
     assert list_emails(admin_browser, f"q={quote(q)}&limit=2") == found
 
 

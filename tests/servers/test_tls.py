@@ -165,6 +165,29 @@ def test_a_url_that_asks_for_no_encryption_gets_none(name: str, authority: Autho
         assert not find_cipher(server.make_url(words[name]))
 
 
+@pytest.mark.parametrize("name", [POSTGRES, MARIADB])
+def test_without_a_ca_of_ours_the_system_s_decide(name: str, authority: Authority) -> None:
+    words = {"postgresql": "sslmode=verify-full", "mariadb": "ssl=on"}
+    with make_tls_server(name, authority.issue("server")) as server, pytest.raises(DatabaseUnavailable):
+        find_cipher(server.make_url(words[name]))
+
+
+@pytest.mark.server("mariadb")
+def test_a_server_is_reached_through_its_socket() -> None:
+    with MariaDb() as server:
+        path = str(server.socket).replace("/", "%2F")
+        assert not find_cipher(server.make_url().replace(f"127.0.0.1:{server.port}", path))
+
+
+@pytest.mark.server("postgresql")
+def test_a_server_is_reached_through_its_socket_s_folder() -> None:
+    with Postgres(unix_socket_directories=".") as server:
+        server.allow("scram-sha-256", address="")
+        server.reload()
+        path = str(server.data).replace("/", "%2F")
+        assert not find_cipher(server.make_url().replace("127.0.0.1:", f"{path}:"))
+
+
 @pytest.mark.server("postgresql")
 def test_a_password_is_not_told_in_clear_to_a_server_that_is_not_verified(authority: Authority) -> None:
     with Postgres(tls=authority.issue("server")) as server:

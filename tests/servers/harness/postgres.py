@@ -101,9 +101,11 @@ class Postgres(ServerProcess):
             database="postgres",
         )
 
-    def allow(self, method: str, *, only: str = "host") -> None:
+    def allow(self, method: str, *, only: str = "host", address: str = "127.0.0.1/32") -> None:
         """Let everybody in who passes ``method``, written as pg_hba.conf has it, from the next start or reload on."""
-        lines = [f"{only} {database} all 127.0.0.1/32 {method}\n" for database in ("all", "replication")]
+        if not address:
+            only = "local"
+        lines = [f"{only} {database} all {address} {method}\n" for database in ("all", "replication")]
         (self.data / "pg_hba.conf").write_text("".join(lines))
 
     def start(self, **changes: str) -> None:

@@ -31,13 +31,13 @@ class Product:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
         inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
-        self._environ = inherited | environ | {"PORT": str(self.port)}
+        self.environ = inherited | environ | {"PORT": str(self.port)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "run.py"], cwd=ROOT, env=self._environ, stdout=output, stderr=output
+                [sys.executable, "run.py"], cwd=ROOT, env=self.environ, stdout=output, stderr=output
             )
         wait_until(self._is_ready, within_seconds=START_SECONDS, what=f"the product to serve, see {self.log}")
         return self

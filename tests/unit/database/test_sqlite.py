@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
-from app.database import make_engine
+from app.database import DatabaseUnavailable, make_engine, probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,4 +111,38 @@ def test_a_write_outside_a_write_transaction_is_refused_at_once(url: str) -> Non
     with engine.connect().execution_options(is_write=True) as connection:
         connection.execute(sa.text("UPDATE counters SET value = 1"))
         connection.commit()
+    engine.dispose()
+
+
+def test_a_first_start_waits_for_whoever_holds_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE t (n)")
+    holder.execute("BEGIN EXCLUSIVE")
+    let_go = threading.Timer(0.2, holder.execute, ["COMMIT"])
+    let_go.start()
+    engine = make_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+    let_go.join()
+    engine.dispose()
+    holder.close()
+
+
+def test_a_writer_that_waits_too_long_is_told_that_the_database_is_busy(url: str) -> None:
+    create_counters(url)
+    engine = make_engine(url + "?busy_timeout=0.1")
+    with (
+        engine.connect().execution_options(is_write=True) as first,
+        engine.connect().execution_options(is_write=True) as second,
+    ):
+        first.execute(sa.text("UPDATE counters SET value = 1"))
+        with pytest.raises(DatabaseUnavailable):
+            second.execute(sa.text("UPDATE counters SET value = 2"))
+    engine.dispose()
+
+
+def test_the_health_of_a_file_is_known(url: str) -> None:
+    engine = make_engine(url)
+    assert probe(engine, timeout_ms=5000).is_ok
     engine.dispose()

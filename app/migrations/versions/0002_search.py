@@ -1,0 +1,30 @@
+"""Search for users by the beginnings of words.
+
+Revision: 0002
+After: 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.database.search import SearchText
+from app.database.search_index import create_search, drop_search, fill_search_text
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("users", sa.Column("search_text", SearchText(), nullable=False, server_default=""))
+    fill_search_text(op)  # type: ignore[arg-type] # a module that stands in for Operations
+    create_search(op)  # type: ignore[arg-type] # a module that stands in for Operations
+
+
+def downgrade() -> None:
+    drop_search(op)  # type: ignore[arg-type] # a module that stands in for Operations
+    with op.batch_alter_table("users") as users:
+        users.drop_column("search_text")

@@ -1,0 +1,48 @@
+"""The README's tour, run as printed against the real server."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from .harness.product import ROOT, Product
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADMIN_PASSWORD = "gravel osprey turnip lantern"
+
+
+def test_the_tour_works_as_printed(environ: dict[str, str], tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    tour = readme.partition("## A tour")[2].partition("\n## ")[0]
+    commands = "\n".join(re.findall(r"```bash\n(.*?)```", tour, flags=re.DOTALL))
+    settings = environ | {"ADMIN_EMAIL": "admin@example.com", "ADMIN_PASSWORD": ADMIN_PASSWORD}
+    setup = [sys.executable, "-m", "flask", "--app", "run", "setup"]
+    subprocess.run(setup, cwd=ROOT, env=Product(settings, folder=tmp_path).environ, check=True, capture_output=True)
+
+    with Product(settings, folder=tmp_path) as product:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands.replace("http://127.0.0.1:8000", product.url)],
+            cwd=tmp_path,
+            input=f"{ADMIN_PASSWORD}\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert done.returncode == 0, done.stderr
+    position = 0
+    for expected in (
+        '"ada@example.com"',
+        '"Ada"',
+        '"admin@example.com"',
+        '"items"',
+        '"ada@example.com"',
+        "204",
+        '"not_signed_in"',
+    ):
+        position = done.stdout.index(expected, position) + len(expected)
