@@ -64,8 +64,8 @@ def create_app(settings: Settings) -> Flask:
     if settings.cors_origins:
         CORS(
             app,
-            # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end, and tells
-            # every caller who sends no Origin which texts are listed.
+            # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end, and
+            # tells every caller who sends no Origin which texts are listed.
             origins=[re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins],
             supports_credentials=True,
             allow_headers=["Content-Type", "X-CSRF-Token", "X-Request-ID"],
