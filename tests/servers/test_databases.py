@@ -41,7 +41,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'app.db'}"
         return
-    with {"postgresql": Postgres, "mariadb": MariaDb}[request.param]() as server:
+    with Postgres() if request.param == "postgresql" else MariaDb() as server:
         yield server.make_url()
 
 
@@ -162,7 +162,7 @@ def test_pages_hold_every_user_once_in_order(app: Flask, sort: str) -> None:
         factory.user(name=name)
     browser = factory.sign_in(factory.admin())
     found: list[dict[str, Any]] = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = browser.get(f"{USERS}?limit=3&sort={sort}{f'&cursor={cursor}' if cursor else ''}").get_json()
         found += page["items"]
