@@ -64,10 +64,9 @@ def create_app(settings: Settings) -> Flask:
     if settings.cors_origins:
         CORS(
             app,
-            # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end.
+            # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end, and tells
+            # every caller who sends no Origin which texts are listed.
             origins=[re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins],
-            # It would tell every caller who sends no Origin which ones are listed.
-            always_send=False,
             supports_credentials=True,
             allow_headers=["Content-Type", "X-CSRF-Token", "X-Request-ID"],
             expose_headers=["X-Request-ID", "RateLimit", "RateLimit-Policy", "Retry-After"],

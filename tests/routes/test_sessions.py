@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask.sessions import SecureCookieSessionInterface
 
 from app.extensions import db
-from app.models import Session
+from app.models import Session, User
 from tests.factories import PASSWORD
 
 if TYPE_CHECKING:
@@ -234,6 +234,14 @@ def test_signing_out_ends_the_session_for_every_copy_of_the_cookie(user_browser:
     assert user_browser.client.get_cookie("session") is None
     assert thief.get(ME).status_code == 401
     assert thief.post("/api/v1/auth/logout").status_code == 401
+
+
+def test_a_session_of_an_inactive_user_is_worth_nothing_even_if_its_row_is_still_there(
+    app: Flask, user: Any, user_browser: Browser
+) -> None:
+    with app.app_context(), db.engine.connect().execution_options(is_write=True) as connection, connection.begin():
+        connection.execute(sa.update(User).where(User.id == user.id).values(is_active=False))
+    assert user_browser.get(ME).status_code == 401
 
 
 def test_sessions_that_ran_out_go_with_the_next_sign_in(app: Flask, clock: Clock, factory: Factory, user: Any) -> None:
