@@ -92,6 +92,7 @@ def create_app(settings: Settings) -> Flask:
     public(app.view_functions["static"])
     for command in COMMANDS:
         app.cli.add_command(command)
+    limiter.check(app)
     unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
     if unguarded:
         raise LookupError(f"these routes have no guard, put @requires(...) or @public on them: {', '.join(unguarded)}")

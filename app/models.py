@@ -100,7 +100,7 @@ class Role(Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     name: Mapped[str] = mapped_column(ExactString(ROLE_NAME_MAX_LENGTH), unique=True)
-    description: Mapped[str] = mapped_column(sa.String(DESCRIPTION_MAX_LENGTH), default="")
+    description: Mapped[str] = mapped_column(ExactString(DESCRIPTION_MAX_LENGTH), default="")
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now)
 
@@ -139,7 +139,7 @@ class Session(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
     token_hash: Mapped[str] = mapped_column(sa.String(64), unique=True)
     ip: Mapped[str] = mapped_column(sa.String(45))
-    user_agent: Mapped[str] = mapped_column(sa.String(USER_AGENT_MAX_LENGTH))
+    user_agent: Mapped[str] = mapped_column(ExactString(USER_AGENT_MAX_LENGTH))
     is_remembered: Mapped[bool]
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
     last_seen_at: Mapped[datetime.datetime] = mapped_column(default=now)

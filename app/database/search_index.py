@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TABLE: Final = "users"
 COLUMN: Final = "search_text"
 INDEX: Final = "ix_users_search"
-FILL_BATCH: Final = 1000
+FILL_BATCH: Final = 500
 
 _SQLITE_UP: Final = (
     # A rowid of its own: those of a table whose key is no integer change in a VACUUM.
@@ -110,14 +110,8 @@ def drop_search(op: Operations) -> None:
 
 def fill_search_text(op: Operations) -> None:
     """Give every user that has none the search text of name and e-mail, in batches that nobody waits long for."""
-    users = sa.table(TABLE, sa.column("id"), sa.column("name"), sa.column("email"), sa.column(COLUMN))
+    users = sa.table(TABLE, sa.column("id", sa.Uuid()), sa.column("name"), sa.column("email"), sa.column(COLUMN))
     missing = sa.select(users.c.id, users.c.name, users.c.email).where(users.c[COLUMN] == "").order_by(users.c.id)
-    update = (
-        sa.update(users)
-        .where(users.c.id == sa.bindparam("user_id"))
-        .values({COLUMN: sa.bindparam("text")})
-        .execution_options(synchronize_session=False)
-    )
     last = None
     with _each_on_its_own(op):
         while True:
@@ -126,8 +120,12 @@ def fill_search_text(op: Operations) -> None:
             if not rows:
                 return
             last = rows[-1].id
+            texts = {row.id: make_search_text(row.name, row.email) for row in rows}
+            # One statement for the batch. Whoever renamed a user meanwhile has written the newer text.
             op.get_bind().execute(
-                update, [{"user_id": row.id, "text": make_search_text(row.name, row.email)} for row in rows]
+                sa.update(users)
+                .where(users.c.id.in_(texts), users.c[COLUMN] == "")
+                .values({COLUMN: sa.case(texts, value=users.c.id)})
             )
 
 

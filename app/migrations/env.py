@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from app.database import lift_time_limits
 from app.database.locks import hold_lock
 from app.database.search_index import is_search_object
 from app.extensions import db
@@ -32,6 +33,7 @@ def run_migrations() -> None:
         hold_lock(db.engine, "migrations"),
         db.engine.connect().execution_options(is_write=True) as connection,
     ):
+        lift_time_limits(connection)
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,

@@ -11,8 +11,8 @@ from app.utils import AppError
 
 from .engine import BUDGET_MS_DEFAULT, Engine
 from .headers import make_headers
-from .plan import PRECISION_DEFAULT, Fallback, LimitError, parse_limits
-from .rules import SETTING_PREFIX, Policy, Rule
+from .plan import PRECISION_DEFAULT, ChargeKind, Fallback, LimitError, parse_limits
+from .rules import SETTING_PREFIX, Policy, PreparedRule, Rule
 from .subject import normalise_address
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class _State:
     default: Rule | None
     has_headers: bool
     has_legacy_headers: bool
-    rules_by_view: dict[tuple[str | None, str], tuple[Rule, ...]]
+    rules_by_view: dict[tuple[str, str, int], tuple[PreparedRule, ...]]
 
 
 @dataclass(slots=True)
@@ -154,7 +154,7 @@ class Limiter:
             on_change=on_change or (lambda _is_degraded: None),
         )
         has_default = f"{SETTING_PREFIX}DEFAULT" in limits
-        app.extensions[_EXTENSION] = _State(
+        app.extensions[_EXTENSION] = state = _State(
             engine=engine,
             policy=Policy(limits, precision=precision),
             default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if has_default else None,
@@ -162,8 +162,8 @@ class Limiter:
             has_legacy_headers=bool(values.get("legacy_headers", False)),
             rules_by_view={},
         )
-        app.before_request(self._decide)
-        app.after_request(self._tell)
+        app.before_request(lambda: _decide(state))
+        app.after_request(lambda response: _tell(state, response))
 
     # --- for the app --------------------------------------------------------------------------------------------------
 
@@ -188,6 +188,7 @@ class Limiter:
         state = _find_state()
         if state is not None:
             state.policy.replace(limits)
+            state.rules_by_view.clear()
 
     def is_degraded(self) -> bool:
         """Say whether this process decides by itself because the store is away."""
@@ -241,50 +242,52 @@ class Limiter:
             if state is not None and rule.setting is not None:
                 state.policy.find_text(rule)
 
-    # --- around a request ---------------------------------------------------------------------------------------------
 
-    def _decide(self) -> None:
-        state = _find_state()
-        assert state is not None  # noqa: S101 - init_app registered this method and the state together
-        endpoint = request.endpoint
-        key = (endpoint, request.method)
-        rules = state.rules_by_view.get(key)
-        if rules is None:
-            rules = _find_rules(state, endpoint)
-            # An endpoint has few methods; a request's own words are no key to remember.
-            if endpoint is not None:
-                state.rules_by_view[key] = rules
-        charges = []
-        for rule in rules:
-            if rule.when is not None and not rule.when():
-                continue
-            own = state.policy.make_charges(rule, endpoint or "")
-            if rule.is_shadow:
-                state.engine.decide(*own)
-            else:
-                charges += own
-        if not charges:
-            return
-        decision = state.engine.decide(*charges)
-        g.rate_limit_verdict = _Verdict(decision)
-        if not decision.is_admitted:
-            limit = decision.refused_by
-            raise RateLimited(decision.retry_after_seconds, limit_name=limit.name if limit else None)
+def _decide(state: _State) -> None:
+    """Admit the current request, or refuse it.
 
-    def _tell(self, response: Response) -> Response:
-        verdict: _Verdict | None = g.get("rate_limit_verdict")
-        state = _find_state()
-        if verdict is None or state is None:
-            return response
-        if state.has_headers:
-            for name, value in make_headers(verdict.decision, has_legacy=state.has_legacy_headers):
-                response.headers[name] = value
-        elif not verdict.decision.is_admitted:
-            response.headers["Retry-After"] = str(verdict.decision.retry_after_seconds)
-        if not verdict.is_settled and response.status_code < 400:
-            verdict.is_settled = True
-            state.engine.settle(verdict.decision)
+    Raises:
+        RateLimited: a limit refused it.
+    """
+    charges = []
+    for prepared in _find_rules(state):
+        rule = prepared.rule
+        if rule.when is not None and not rule.when():
+            continue
+        own = state.policy.make_charges(prepared)
+        if rule.is_shadow:
+            state.engine.decide(*own)
+        else:
+            charges += own
+    if not charges:
+        return
+    decision = state.engine.decide(*charges)
+    is_provisional = any(charge.kind is ChargeKind.PROVISIONAL for charge in charges)
+    g.rate_limit_verdict = _Verdict(decision, is_settled=not is_provisional)
+    if not decision.is_admitted:
+        limit = decision.refused_by
+        raise RateLimited(decision.retry_after_seconds, limit_name=limit.name if limit else None)
+
+
+def _tell(state: _State, response: Response) -> Response:
+    """Write the decision about the current request into its headers, and give back what success does not cost."""
+    verdict: _Verdict | None = g.get("rate_limit_verdict")
+    if verdict is None:
         return response
+    decision = verdict.decision
+    headers = response.headers
+    if state.has_headers:
+        for name, value in make_headers(decision, has_legacy=state.has_legacy_headers):
+            if name == "Retry-After":
+                headers[name] = value  # the refusal's own answer may have it already
+            else:
+                headers.add(name, value)
+    elif not decision.is_admitted:
+        headers["Retry-After"] = str(decision.retry_after_seconds)
+    if not verdict.is_settled and response.status_code < 400:
+        verdict.is_settled = True
+        state.engine.settle(decision)
+    return response
 
 
 def _find_state() -> _State | None:
@@ -303,21 +306,33 @@ def _read_settings(settings: object) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _find_rules(state: _State, endpoint: str | None) -> tuple[Rule, ...]:
+def _find_rules(state: _State) -> tuple[PreparedRule, ...]:
+    """Return the rules of the current request, looked for once."""
+    endpoint, method = request.endpoint, request.method
+    key = (endpoint or "", method, state.policy.generation)
+    rules = state.rules_by_view.get(key)
+    if rules is None:
+        found = _collect_rules(state, endpoint, method)
+        rules = tuple(state.policy.prepare(rule, endpoint or "") for rule in found)
+        # An endpoint has few methods; where there is none, the method is any word that a client likes.
+        if endpoint is not None:
+            state.rules_by_view[key] = rules
+    return rules
+
+
+def _collect_rules(state: _State, endpoint: str | None, method: str) -> list[Rule]:
     """Return the rules of a view: its own, those of its blueprints, and the default unless it is exempt."""
     targets: list[object] = []
     if endpoint is not None:
         view = current_app.view_functions[endpoint]
-        targets.append(view)
         view_class = getattr(view, "view_class", None)
-        if view_class is not None:
-            targets += [view_class, getattr(view_class, request.method.lower(), None)]
+        targets = [view, view_class, getattr(view_class, method.lower(), None)]
         targets += [current_app.blueprints[name] for name in request.blueprints]
     rules = [rule for target in targets for rule in getattr(target, _RULES, ())]
     is_exempt = any(getattr(target, _EXEMPT, False) for target in targets)
     if state.default is not None and not is_exempt:
         rules.append(state.default)
-    return tuple(dict.fromkeys(rules))
+    return list(dict.fromkeys(rules))
 
 
 __all__ = ["LimitError", "Limiter", "RateLimited", "address", "exempt", "parse_limits", "rate_limit"]

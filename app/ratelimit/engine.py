@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BUDGET_MS_DEFAULT: Final = 25
 # What is left of the budget pays for the decision in memory that follows a silent store, and for the scheduler.
-STORE_SHARE_OF_BUDGET: Final = 0.8
+STORE_SHARE_OF_BUDGET: Final = 0.7
 DENIED_WAIT_US: Final = 1_000_000
 TRANSPORTS: Final[dict[str, Callable[..., Transport]]] = {
     "single": SingleTransport,

@@ -65,12 +65,21 @@ class MemoryStore:
                         window = self._open_window(windows, key, bucket_us)
                     stamp = now
                     if bucket_us:
-                        numbers = window.numbers
-                        count = window.prune(now - window_us) if numbers else 0
+                        numbers, totals = window.numbers, window.totals
+                        if not numbers:
+                            count = 0
+                        elif (numbers[0] + 1) * bucket_us <= now - window_us:
+                            count = window.prune(now - window_us)
+                        else:
+                            count = totals[-1] - window.base
                         if count + cost > amount:
                             return self._refuse(charges, now, values)
                         if cost:
-                            stamp = window.add(now, cost)
+                            stamp = now // bucket_us
+                            if count and numbers[-1] == stamp:
+                                totals[-1] += cost
+                            else:
+                                stamp = window.add(now, cost)
                             count += cost
                         reset = (numbers[0] + 1) * bucket_us + window_us - now if count else 0
                     else:

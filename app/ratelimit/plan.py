@@ -107,7 +107,9 @@ class Plan:
         "keys_template",
         "limits",
         "longest_us",
+        "policy_text",
         "rows",
+        "state_template",
     )
 
     def __init__(self, limits: Iterable[Limit]) -> None:
@@ -115,6 +117,10 @@ class Plan:
         self.is_mirrored = any(limit.is_strict for limit in self.limits)
         self.longest_us = max((limit.window_us for limit in self.limits), default=0)
         self.rows = tuple((limit.key, limit.amount, limit.window_us, limit.bucket_us) for limit in self.limits)
+        self.policy_text = ", ".join(
+            f'"{limit.name}";q={limit.amount};w={limit.window_us // US}' for limit in self.limits
+        )
+        self.state_template = ", ".join(f'"{limit.name.replace("%", "%%")}";r=%d;t=%d' for limit in self.limits)
         suffixes = [f"}}:{limit.key}".encode() for limit in self.limits]
         head = KEY_PREFIX.encode() + b"{"
         self.key_lengths = tuple(len(head) + len(suffix) for suffix in suffixes)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .headers import BLOCK_SCOPE_PREFIX
 from .plan import Charge, ChargeKind, Fallback, LimitError, Plan, compile_plan, parse_limits
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     By = Callable[[], str]
 
 SETTING_PREFIX: Final = "RATELIMIT_"
+BLOCK_SCOPE_PREFIX: Final = "block-"
+PLANS_MAX: Final = 4096
 _is_setting_name = re.compile(r"[A-Z][A-Z0-9_]*").fullmatch
 
 
@@ -58,6 +59,17 @@ class Rule:
         return endpoint
 
 
+class PreparedRule(NamedTuple):
+    """A rule with its plans; the plan is missing if the limits are asked for with each request."""
+
+    rule: Rule
+    plan: Plan | None
+    endpoint: str
+    bys: tuple[tuple[By, str], ...]
+    kind: ChargeKind
+    block: Plan | None
+
+
 class Policy:
     """The limits in force, by the name of their setting; they can be replaced while requests come."""
 
@@ -70,6 +82,7 @@ class Policy:
         self._precision = precision
         self._limits: dict[str, str] = {}
         self._plans: dict[object, Plan] = {}
+        self.generation = 0
         self.replace(limits)
 
     @property
@@ -85,9 +98,8 @@ class Policy:
         """
         for text in limits.values():
             parse_limits(text)
-        # New objects: a request that is under way goes on with what it began with.
         self._limits = {**self._limits, **limits}
-        self._plans = {}
+        self.generation += 1
 
     def find_text(self, rule: Rule) -> str:
         """Return the notation that ``rule`` stands for now.
@@ -104,34 +116,47 @@ class Policy:
             raise LimitError(f"a route names the setting {rule.setting}, which does not exist")
         return text
 
-    def make_charges(self, rule: Rule, endpoint: str) -> list[Charge]:
-        """Return what a request has to pay by ``rule``: for every subject, its limits and its block."""
-        plans = self._plans
-        cost = rule.cost() if callable(rule.cost) else rule.cost
-        text = self.find_text(rule)
-        scope = rule.name_scope(endpoint)
-        kind = ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING
+    def prepare(self, rule: Rule, endpoint: str) -> PreparedRule:
+        """Return all of ``rule`` that does not depend on the request, as long as the ``generation`` lasts.
+
+        Raises:
+            LimitError: its setting does not exist.
+        """
+        plan = None if callable(rule.limits) else self._find_plan(rule, self.find_text(rule), endpoint)
+        return PreparedRule(
+            rule=rule,
+            plan=plan,
+            endpoint=endpoint,
+            bys=tuple((by, f"{by.__name__}:") for by in rule.by),
+            kind=ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING,
+            block=None if rule.block is None else self._find_plan(rule, rule.block, endpoint, BLOCK_SCOPE_PREFIX),
+        )
+
+    def make_charges(self, prepared: PreparedRule) -> list[Charge]:
+        """Return what a request has to pay by a rule: for every subject, its limits and its block."""
+        rule, plan, endpoint, bys, kind, block = prepared
+        if plan is None:
+            plan = self._find_plan(rule, self.find_text(rule), endpoint)
+        cost = rule.cost if isinstance(rule.cost, int) else rule.cost()
         charges = []
-        for by in rule.by:
+        for by, prefix in bys:
             value = by()
-            if not value:
-                continue
-            # The kind of subject is part of its name: an account called like an address is nobody's address.
-            subject = f"{by.__name__}:{value}"
-            charges.append(Charge(self._find_plan(plans, text, scope, rule), subject, cost, kind))
-            if rule.block is not None:
-                block_scope = BLOCK_SCOPE_PREFIX + scope
-                charges.append(
-                    Charge(self._find_plan(plans, rule.block, block_scope, rule), subject, 0, ChargeKind.BLOCK)
-                )
+            if value:
+                # The kind of subject is part of its name: an account called like an address is nobody's address.
+                charges.append(Charge(plan, prefix + value, cost, kind))
+                if block is not None:
+                    charges.append(Charge(block, prefix + value, 0, ChargeKind.BLOCK))
         return charges
 
-    def _find_plan(self, plans: dict[object, Plan], text: str, scope: str, rule: Rule) -> Plan:
+    def _find_plan(self, rule: Rule, text: str, endpoint: str, scope_prefix: str = "") -> Plan:
+        scope = scope_prefix + rule.name_scope(endpoint)
         is_strict = rule.is_strict or rule.failures_only
         key = (text, scope, rule.fallback, is_strict)
-        plan = plans.get(key)
+        plan = self._plans.get(key)
         if plan is None:
-            plan = plans[key] = compile_plan(
+            if len(self._plans) >= PLANS_MAX:  # limits that a function makes up may be many
+                self._plans.clear()
+            plan = self._plans[key] = compile_plan(
                 text, scope=scope, precision=self._precision, fallback=rule.fallback, is_strict=is_strict
             )
         return plan

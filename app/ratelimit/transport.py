@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from redis import Redis
 from redis.connection import ConnectionPool
+from redis.exceptions import RedisError
 from redis.sentinel import Sentinel
 
 from . import scripts
@@ -120,6 +121,7 @@ class SentinelTransport(SingleTransport):
     def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[Node], None]) -> None:
         super().__init__(uri, timeout_seconds=timeout_seconds, on_change=on_change)
         self._node.name = f"{uri.service} by sentinel"
+        self._last_address: Address | None = None
         self._sentinel_timeout_seconds = max(0.25, 4 * timeout_seconds)
 
     def _find_master(self, timeout_seconds: float) -> Address:
@@ -142,8 +144,13 @@ class SentinelTransport(SingleTransport):
         return str(host), int(port)
 
     def _connect(self, *, timeout_seconds: float) -> Connection:
-        address = self._find_master(self._sentinel_timeout_seconds)
-        return self._uri.make_connection(address, timeout_seconds=timeout_seconds)
+        try:
+            self._last_address = self._find_master(self._sentinel_timeout_seconds)
+        except RedisError:
+            # Sentinels that are all away take no working master with them.
+            if self._last_address is None:
+                raise
+        return self._uri.make_connection(self._last_address, timeout_seconds=timeout_seconds)
 
     def clients(self) -> Iterator[Redis]:
         """Yield a client for the master of now."""

@@ -33,12 +33,13 @@ class Page(Generic[Row]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sort:
-    """An order: a column, then the key among its equals. ``name`` goes into the cursor."""
+    """An order: a column, then the key among its equals, unless it has none. ``name`` goes into the cursor."""
 
     name: str
     column: InstrumentedAttribute[Any]
     key: InstrumentedAttribute[uuid.UUID]
     is_descending: bool = False
+    is_unique: bool = False
 
 
 class InvalidCursor(InvalidInput):
@@ -69,11 +70,15 @@ def order_page(query: sa.Select[Row], sort: Sort, *, cursor: str | None) -> sa.S
     """
     if cursor is not None:
         value, key = _decode_cursor(cursor, sort)
-        # Spelled out, not as a row value: MySQL walks no index for (a, b) > (x, y).
         beyond = sort.column < value if sort.is_descending else sort.column > value
-        key_beyond = sort.key < key if sort.is_descending else sort.key > key
-        query = query.where(sa.or_(beyond, sa.and_(sort.column == value, key_beyond)))
-    return query.order_by(*((sort.column.desc(), sort.key.desc()) if sort.is_descending else (sort.column, sort.key)))
+        if not sort.is_unique:
+            # Spelled out, not as a row value: MySQL walks no index for (a, b) > (x, y).
+            key_beyond = sort.key < key if sort.is_descending else sort.key > key
+            beyond = sa.or_(beyond, sa.and_(sort.column == value, key_beyond))
+        query = query.where(beyond)
+    # A second column behind one without equals would keep MySQL from walking its index.
+    columns = (sort.column,) if sort.is_unique else (sort.column, sort.key)
+    return query.order_by(*(column.desc() if sort.is_descending else column for column in columns))
 
 
 def read_page(query: sa.Select[Row], sort: Sort, *, limit: int) -> Page[Row]:

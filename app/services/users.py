@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app.security import Actor
 
 SORTS: Final[Mapping[str, Sort]] = {
-    name: Sort(name, column, User.id, is_descending=name.startswith("-"))
+    name: Sort(name, column, User.id, is_descending=name.startswith("-"), is_unique=column is User.email)
     for name, column in (
         ("created_at", User.created_at),
         ("-created_at", User.created_at),

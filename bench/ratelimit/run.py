@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only the benchmarks whose name has this word")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
+    # Asked to end, stop the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("app.ratelimit").setLevel(logging.CRITICAL)
     seconds = 0.2 if arguments.quick else throughput.SECONDS
     freeze_seconds = 5.0 if arguments.quick else 60.0
@@ -38,7 +42,7 @@ def main() -> None:
             "flask": lambda: throughput.bench_flask(report, server, seconds=seconds),
             "memory-store": lambda: throughput.bench_memory_store(report, seconds=seconds),
             "bytes": lambda: sizes.bench_bytes(report, server),
-            "window-cost": lambda: sizes.bench_window_cost(report, server, seconds=seconds),
+            "window-cost": lambda: sizes.bench_window_cost(report, server),
             "many-keys": lambda: sizes.bench_many_keys(report),
             "adversary": lambda: accuracy.bench_adversary(report, server),
             "processes": lambda: accuracy.bench_processes(report, server),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PLAN = compile_plan("100/hour;100000/day", scope="cluster")
 GENEROUS_SECONDS = 0.5
-pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
