@@ -107,7 +107,6 @@ def test_the_migrations_make_just_what_the_models_describe(app: Flask) -> None:
     with app.app_context(), db.engine.connect() as connection:
         opts = {
             "compare_type": True,
-            "compare_server_default": True,
             "target_metadata": Base.metadata,
             # No model knows the search's own tables.
             "include_object": lambda _thing, name, *_rest: not is_search_object(name),
