@@ -37,11 +37,11 @@ def test_the_default_that_is_shown_is_the_default(name: str, value: str) -> None
 
 @pytest.mark.parametrize(("name", "value"), FORMS)
 def test_every_form_that_is_shown_is_accepted(name: str, value: str, tmp_path: Path) -> None:
+    if "ssl_ca_certs" in value:
+        pytest.skip("that file is read at once; the limiter's tests make one")
     certificate = tmp_path / "file.pem"
     certificate.touch()
-    if "ssl_ca_certs" not in value:  # which is read at once
-        value = re.sub(r"/etc/ssl/[\w.-]+", str(certificate), value)
-        FIELDS[name].metadata["parse"](value)
+    FIELDS[name].metadata["parse"](re.sub(r"/etc/ssl/[\w.-]+", str(certificate), value))
 
 
 def test_the_forms_cover_every_database_and_every_kind_of_redis() -> None:
