@@ -19,7 +19,7 @@ from .security import PASSWORD_MAX_LENGTH
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
 PAGE_LIMIT: Final = 200
 PAGE_DEFAULT: Final = 50
-CURSOR_MAX_LENGTH: Final = 2000
+CURSOR_MAX_LENGTH: Final = 1500
 
 # Control characters, line and paragraph separators, and the marks that reverse the direction of what follows: they
 # have no place on one line of text, and are how one name is made to look like another.

@@ -91,7 +91,7 @@ def read_page(query: sa.Select[Row], sort: Sort, *, limit: int) -> Page[Row]:
 def _encode_cursor(row: object, sort: Sort) -> str:
     value = getattr(row, sort.column.key)
     text = value.isoformat() if isinstance(value, datetime.datetime) else value
-    packed = json.dumps([sort.name, text, str(getattr(row, sort.key.key))], separators=(",", ":"))
+    packed = json.dumps([sort.name, text, str(getattr(row, sort.key.key))], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
 
 

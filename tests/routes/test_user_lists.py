@@ -189,3 +189,10 @@ def test_a_cursor_that_was_not_made_by_this_list_is_refused(admin_browser: Brows
 def test_a_cursor_over_texts_holds_nothing_that_a_driver_refuses(admin_browser: Browser, value: str) -> None:
     response = admin_browser.get(f"{USERS}?sort=name&cursor={encode(['name', value, UUID])}")
     assert (response.status_code, response.get_json()["code"]) == (422, "invalid_cursor")
+
+
+def test_the_cursor_of_the_longest_name_is_taken(admin_browser: Browser, factory: Factory) -> None:
+    for _ in range(2):
+        factory.user(name="\U0001f600" * 200)
+    cursor = admin_browser.get(f"{USERS}?limit=1&sort=-name").get_json()["next_cursor"]
+    assert admin_browser.get(f"{USERS}?limit=1&sort=-name&cursor={cursor}").status_code == 200
