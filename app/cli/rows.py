@@ -12,7 +12,8 @@ from marshmallow import ValidationError, fields, validate
 from app.http.bodies import parse_json
 from app.models import NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH
-from app.schemas import Email, Input, Instant, Text
+from app.schemas import Input
+from app.schemas.values import Email, Instant, Text
 from app.security import UnsupportedHash, parse_stored_hash
 from app.services.imports import Fault, ImportedUser
 from app.utils import MalformedBody

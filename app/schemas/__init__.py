@@ -2,126 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
-import re
-import unicodedata
 from typing import Any, Final
 
 import marshmallow as ma
 from flask_login import current_user
-from marshmallow import ValidationError, fields, validate
+from marshmallow import fields, validate
 
-from .emails import EMAIL_MAX_LENGTH, canonicalize_email
-from .models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
-from .permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
-from .security import PASSWORD_MAX_LENGTH
+from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
+from app.permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
+
+from .values import Cursor, Email, Flag, Instant, Password, Text, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
 PAGE_LIMIT: Final = 200
 PAGE_DEFAULT: Final = 50
-CURSOR_MAX_LENGTH: Final = 1500
-
-# Control characters, line and paragraph separators, and the marks that reverse the direction of what follows: they
-# have no place on one line of text, and are how one name is made to look like another.
-LINE_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
-NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
-
-
-class Text(fields.String):
-    """One line of text, without control characters or halves of surrogate pairs, in Unicode's NFC form."""
-
-    def __init__(
-        self,
-        *,
-        max_length: int,
-        min_length: int = 0,
-        pattern: str = LINE_PATTERN,
-        **kwargs: Any,
-    ) -> None:
-        metadata = {"pattern": pattern} | kwargs.pop("metadata", {})
-        super().__init__(validate=validate.Length(min=min_length or None, max=max_length), metadata=metadata, **kwargs)
-        # Python's $ also matches before a final line feed; JSON Schema's does not.
-        self._pattern = re.compile(pattern.removesuffix("$") + r"\Z")
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = super()._deserialize(value, attr, data, **kwargs)
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValidationError("This is no valid Unicode text.")
-        if not self._pattern.match(text):
-            raise ValidationError("This holds characters that are not allowed here.")
-        return self._normalize(text)
-
-    def _normalize(self, text: str) -> str:
-        return unicodedata.normalize("NFC", text)
-
-
-class Password(Text):
-    """A password as it was typed; it is normalised when it is hashed."""
-
-    def __init__(self, *, min_length: int = 1, **kwargs: Any) -> None:
-        metadata = {"format": "password"} | kwargs.pop("metadata", {})
-        super().__init__(
-            min_length=min_length,
-            max_length=PASSWORD_MAX_LENGTH,
-            pattern=NO_CONTROLS_PATTERN,
-            load_only=True,
-            metadata=metadata,
-            **kwargs,
-        )
-
-    def _normalize(self, text: str) -> str:
-        return text
-
-
-class Email(Text):
-    """An e-mail address, in the one form in which it is stored."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(min_length=3, max_length=EMAIL_MAX_LENGTH, metadata={"format": "email"}, **kwargs)
-
-    def _normalize(self, text: str) -> str:
-        try:
-            return canonicalize_email(text)
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
-
-
-class Whole(fields.Integer):
-    """A whole number of a query, in plain digits."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # int() would take " 1_0 " and other scripts' digits too, and as many as there are.
-        if not re.fullmatch(r"-?[0-9]{1,9}", str(value)):
-            raise self.make_error("invalid", input=value)
-        number: int = super()._deserialize(value, attr, data, **kwargs)
-        return number
-
-
-class Flag(fields.Boolean):
-    """True or false, and nothing that could pass for it: in Python 1 is in {True}."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        if not isinstance(value, bool):
-            raise self.make_error("invalid", input=value)
-        return super()._deserialize(value, attr, data, **kwargs) is True
-
-
-class Instant(fields.AwareDateTime):
-    """A time as RFC 3339 in UTC."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(format="iso", **kwargs)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime.datetime:
-        instant: datetime.datetime = super()._deserialize(value, attr, data, **kwargs)
-        try:
-            return instant.astimezone(datetime.UTC)
-        except OverflowError as error:  # the first or last hours that there are, in another time zone
-            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
-
-    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        text = super()._serialize(value, attr, obj, **kwargs)
-        return None if text is None else str(text).replace("+00:00", "Z")
 
 
 class Input(ma.Schema):
@@ -217,7 +111,7 @@ class PageQuery(Input):
         validate=validate.Range(min=1, max=PAGE_LIMIT),
         load_default=PAGE_DEFAULT,
     )
-    cursor = Text(max_length=CURSOR_MAX_LENGTH, metadata={"description": "next_cursor of the page before."})
+    cursor = Cursor()
 
 
 class UserQuery(PageQuery):
