@@ -26,6 +26,9 @@ KEEP_ALIVE_SECONDS: Final = 75
 RECEIVE_SECONDS: Final = 30.0
 """How long a request, its body included, may take to arrive."""
 
+HURRIED_SECONDS: Final = 2
+"""How long workers have to end when somebody asked twice; those that did not are killed."""
+
 CONNECTIONS: Final = 512
 """Open connections of a worker; with its other files that stays below the customary limit of 1024."""
 
@@ -175,6 +178,9 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
 
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
         """Stop the workers, letting requests end unless there is no time."""
+        if self._is_hurried:
+            # A worker that is just booting does not hear a signal yet: it is not waited for any longer than this.
+            self.cfg.set("graceful_timeout", HURRIED_SECONDS)
         # A listener that systemd or a successor goes on using must stay open for them.
         is_shared = self.systemd or self.reexec_pid or self.master_pid
         if graceful and not self._is_hurried and not is_shared and stop_handshakes(self.LISTENERS):

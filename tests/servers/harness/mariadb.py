@@ -85,6 +85,8 @@ class MariaDb(ServerProcess):
         self.run([
             install, "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
             "--skip-test-db", "--innodb-log-file-size=16M",
+            # Two that install at once would take each other's temporary tables away.
+            f"--tmpdir={self.folder}",
         ])  # fmt: skip
         self.start()
         self.administrate(
