@@ -15,6 +15,7 @@ from .database import make_engine
 from .extensions import csrf, db, limiter, login_manager, migrate
 from .http import requests
 from .http.bodies import MAX_BODY_BYTES
+from .http.limits import find_caller, follow_changes
 from .http.openapi import make_api
 from .routes import BLUEPRINTS
 from .security import PasswordHasher, PasswordPolicy, enforce_guard, find_guard, protect_from_csrf, public
@@ -57,7 +58,9 @@ def create_app(settings: Settings) -> Flask:
 
     # The order is the order of a request: its id and host, its limits, CSRF, then who may call.
     requests.install(app, settings)
-    limiter.init_app(app, settings)
+    if settings.ratelimit_enabled:
+        follow_changes(app)
+    limiter.init_app(app, settings, find_caller=find_caller)
     csrf.init_app(app)
     app.before_request(protect_from_csrf)
     app.before_request(enforce_guard)

@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 from .database import DatabaseUrlError, parse_database_url
 from .emails import canonicalize_email
 from .ratelimit.plan import ALLOWED_NOTATION, PRECISION_RANGE, LimitError, parse_limits
+from .ratelimit.rules import name_setting, parse_role_limits
 from .ratelimit.storage_uri import StorageUriError, parse_storage_uri
 
 if TYPE_CHECKING:
@@ -132,6 +133,21 @@ def _parse_limits(text: str) -> str:
     return text
 
 
+def _parse_role_limits(text: str) -> str:
+    names = [
+        name_setting(field.name.upper())
+        for field in dataclasses.fields(Settings)
+        if field.metadata["parse"] is _parse_limits
+    ]
+    try:
+        unknown = sorted(parse_role_limits(text).keys() - set(names))
+    except LimitError as error:
+        raise ValueError(str(error).removeprefix("expected ")) from error
+    if unknown:
+        raise ValueError(f"limits called {', '.join(names)}")
+    return text
+
+
 def _parse_database_url(text: str) -> str:
     if text.startswith("sqlite:///") and not text.startswith("sqlite:////"):
         # Relative to the project, not to wherever a command happens to be run from.
@@ -216,6 +232,7 @@ class Settings:
     ratelimit_login: str = _setting(_parse_limits, "10/minute;50/hour")
     ratelimit_login_address: str = _setting(_parse_limits, "30/minute;300/hour")
     ratelimit_register: str = _setting(_parse_limits, "10/minute;60/hour")
+    ratelimit_roles: str | None = _setting(_parse_role_limits, "")
 
     trusted_proxies: int = _setting(_parse_int(at_least=0, at_most=10), "0")
     public_url: str = _setting(_parse_origin, "http://127.0.0.1:8000")

@@ -22,6 +22,8 @@ from .utils import now
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 500
 USER_AGENT_MAX_LENGTH = 256
+RATE_LIMIT_NAME_MAX_LENGTH = 64
+LIMITS_MAX_LENGTH = 200
 
 
 class Base(DeclarativeBase):
@@ -147,6 +149,29 @@ class Session(Base):
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
 
     user: Mapped[User] = relationship()
+
+
+class RateLimit(Base):
+    """What an administrator put in the place of a limit that is configured."""
+
+    __tablename__ = "rate_limits"
+
+    name: Mapped[str] = mapped_column(ExactString(RATE_LIMIT_NAME_MAX_LENGTH), primary_key=True)
+    limits: Mapped[str] = mapped_column(sa.String(LIMITS_MAX_LENGTH))
+    updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now)
+
+
+class RoleRateLimit(Base):
+    """What an administrator put in the place of a limit for those who have a role."""
+
+    __tablename__ = "role_rate_limits"
+
+    name: Mapped[str] = mapped_column(ExactString(RATE_LIMIT_NAME_MAX_LENGTH), primary_key=True)
+    role_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    limits: Mapped[str] = mapped_column(sa.String(LIMITS_MAX_LENGTH))
+    updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now)
 
 
 class AuditEntry(Base):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,11 +138,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def statements(app: Flask) -> Iterator[list[str]]:
-    """The statements that ``app`` sends to its database; clear it before what is to be counted."""
+    """The statements that this thread sends to the database; clear it before what is to be counted."""
     sent: list[str] = []
+    own_thread = threading.get_ident()
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if not statement.startswith(("PRAGMA", "BEGIN")):
+        if threading.get_ident() == own_thread and not statement.startswith(("PRAGMA", "BEGIN")):
             sent.append(statement)
 
     engine = app.extensions["database"].kw["bind"]

@@ -1,15 +1,32 @@
-"""Whom a limit counts: the account that a sign-in aims at, apart for each browser that the account knows."""
+"""Whom a limit counts, and how every process takes up the limits that an administrator changes."""
 
 from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
 
 from flask import request
 from flask_login import current_user
 
+from app.database import DatabaseUnavailable
 from app.emails import canonicalize_email
+from app.extensions import limiter
+from app.ratelimit.adapter import Caller
 from app.security import choose_account_name
-from app.utils import MalformedBody
+from app.services import ratelimits
+from app.utils import MalformedBody, describe_stack
 
 from .bodies import parse_json
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+
+FOLLOW_SECONDS: Final = 2.0
 
 
 def account() -> str:
@@ -35,3 +52,56 @@ def own_account() -> str:
 
 # The limiter counts by this name and what the function returns: a guess is a guess, wherever it is made.
 own_account.__name__ = account.__name__
+
+
+def user() -> str:
+    """Return the caller's id; it is empty where nobody is signed in."""
+    return str(current_user.user.id) if current_user.is_authenticated else ""
+
+
+def token() -> str:
+    """Return what stands for the caller's bearer token, never the token; it is empty where there is none.
+
+    Whoever makes up tokens has as many counters: put a limit by address beside one by token.
+    """
+    bearer = request.authorization
+    if bearer is None or bearer.type != "bearer" or not bearer.token:
+        return ""
+    return hashlib.sha256(bearer.token.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def find_caller() -> Caller | None:
+    """Return who asks, for limits that roles have; nobody while the database is away: then the common limits hold."""
+    try:
+        if not current_user.is_authenticated:
+            return None
+    except DatabaseUnavailable:
+        return None
+    return Caller(f"user:{current_user.user.id}", frozenset(current_user.user.role_names))
+
+
+def follow_changes(app: Flask) -> None:
+    """Have ``app`` put in force, while requests come, the limits that administrators changed in other processes.
+
+    No request waits for it: a thread asks the database, at most one at a time.
+    """
+    is_following = threading.Lock()
+    followed_at = float("-inf")
+
+    def follow() -> None:
+        try:
+            with app.app_context():
+                ratelimits.follow_changes()
+                limiter.tell_refused()
+        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+            # The limits stay as they are. That the database is away is told where it matters.
+            logger.debug("changed rate limits could not be looked for", extra={"stack": describe_stack(error)})
+        finally:
+            is_following.release()
+
+    @app.before_request
+    def follow_at_times() -> None:
+        nonlocal followed_at
+        if time.monotonic() - followed_at >= FOLLOW_SECONDS and is_following.acquire(blocking=False):
+            followed_at = time.monotonic()
+            threading.Thread(target=follow, name="ratelimit-changes", daemon=True).start()

@@ -6,29 +6,41 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, g, request
+from redis.exceptions import RedisError
 
 from app.utils import AppError
 
 from .engine import BUDGET_MS_DEFAULT, Engine
 from .headers import make_headers
 from .plan import PRECISION_DEFAULT, ChargeKind, Fallback, LimitError, parse_limits
-from .rules import SETTING_PREFIX, Policy, PreparedRule, Rule
+from .rules import (
+    SETTING_PREFIX,
+    Caller,
+    NamedLimits,
+    Policy,
+    PreparedRule,
+    Rule,
+    name_setting,
+    parse_role_limits,
+)
 from .subject import normalise_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from .decision import Decision
+    from .inspection import Held, Inspector
     from .rules import By
 
 _EXTENSION: Final = "ratelimit"
 _RULES: Final = "__rate_limits__"
 _EXEMPT: Final = "__rate_limit_exempt__"
 _NOT_LIMITS: Final = frozenset(
-    {"storage_uri", "enabled", "headers_enabled", "legacy_headers", "store_budget_ms", "fallback", "precision"}
+    {"storage_uri", "enabled", "headers_enabled", "legacy_headers", "store_budget_ms", "fallback", "precision", "roles"}
 )
 
 Target = TypeVar("Target", bound="Callable[..., Any] | Blueprint")
+Answer = TypeVar("Answer")
 
 
 class RateLimited(AppError):
@@ -43,6 +55,15 @@ class RateLimited(AppError):
         super().__init__(
             f"Too many requests. Try again in {retry_after_seconds} s.", retry_after_seconds=retry_after_seconds
         )
+
+
+class StoreAway(AppError):
+    """The store that counts is away, and what was asked needs it."""
+
+    status = 503
+    code = "ratelimit_store_away"
+    title = "Rate limit store away"
+    detail = "The rate limit store is away, so what it counted can be neither seen nor cleared. Try again shortly."
 
 
 def address() -> str:
@@ -113,10 +134,12 @@ def exempt(target: Target) -> Target:
 class _State:
     engine: Engine
     policy: Policy
+    find_caller: Callable[[], Caller | None]
     default: Rule | None
     has_headers: bool
     has_legacy_headers: bool
     rules_by_view: dict[tuple[str, str, int], tuple[PreparedRule, ...]]
+    rules_generation: int = 0
 
 
 @dataclass(slots=True)
@@ -130,8 +153,17 @@ class _Verdict:
 class Limiter:
     """Decides about every request of an app before its view, and tells the answer in headers."""
 
-    def init_app(self, app: Flask, settings: object, *, on_change: Callable[[bool], None] | None = None) -> None:
+    def init_app(
+        self,
+        app: Flask,
+        settings: object,
+        *,
+        find_caller: Callable[[], Caller | None] = lambda: None,
+        on_change: Callable[[bool], None] | None = None,
+    ) -> None:
         """Limit ``app`` as ``settings`` say: attributes ``ratelimit_…`` and ``workers``, or a mapping of their names.
+
+        ``find_caller`` tells who asks; it is called only where a role has limits of its own.
 
         Raises:
             StorageUriError, LimitError: a setting is malformed.
@@ -139,11 +171,15 @@ class Limiter:
         values = _read_settings(settings)
         if not values.get("enabled", True):
             return
+        by_role = parse_role_limits(values.get("roles") or "")
         limits = {
-            SETTING_PREFIX + name.upper(): str(text)
-            for name, text in values.items()
-            if name not in _NOT_LIMITS and text
+            name: NamedLimits(str(text), by_role.pop(name, {}))
+            for setting, text in values.items()
+            if setting not in _NOT_LIMITS and text
+            for name in [name_setting(setting)]
         }
+        if by_role:
+            raise LimitError(f"{SETTING_PREFIX}ROLES names limits that do not exist: {', '.join(sorted(by_role))}")
         precision = int(values.get("precision", PRECISION_DEFAULT))
         workers = getattr(settings, "workers", None)
         engine = Engine(
@@ -153,11 +189,11 @@ class Limiter:
             workers=int(workers or 1),
             on_change=on_change or (lambda _is_degraded: None),
         )
-        has_default = f"{SETTING_PREFIX}DEFAULT" in limits
         app.extensions[_EXTENSION] = state = _State(
             engine=engine,
             policy=Policy(limits, precision=precision),
-            default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if has_default else None,
+            find_caller=find_caller,
+            default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if "default" in limits else None,
             has_headers=bool(values.get("headers_enabled", True)),
             has_legacy_headers=bool(values.get("legacy_headers", False)),
             rules_by_view={},
@@ -174,58 +210,61 @@ class Limiter:
         return state.engine if state is not None else None
 
     @property
-    def policy(self) -> Mapping[str, str]:
-        """The limits in force, by the name of their setting."""
+    def policy(self) -> Policy | None:
+        """The current app's limits; none when limits are switched off."""
         state = _find_state()
-        return state.policy.limits if state is not None else {}
-
-    def replace_policy(self, limits: Mapping[str, str]) -> None:
-        """Put ``limits``, by the names of their settings, in force in this process from the next request on.
-
-        Raises:
-            LimitError: one is malformed; nothing has changed.
-        """
-        state = _find_state()
-        if state is not None:
-            state.policy.replace(limits)
-            state.rules_by_view.clear()
+        return state.policy if state is not None else None
 
     def is_degraded(self) -> bool:
         """Say whether this process decides by itself because the store is away."""
         engine = self.engine
         return engine is not None and engine.is_degraded
 
-    def clear(self, key: str) -> bool:
-        """Forget what was counted against ``key``, such as ``account:someone``; say whether there was anything.
+    def show(self, *keys: str) -> list[Held]:
+        """Return what the windows of ``keys`` hold, such as ``account:someone``, the fullest first.
 
         Raises:
-            redis.exceptions.RedisError: the store is away.
+            StoreAway: nobody knows.
         """
-        engine = self.engine
-        return engine is not None and engine.clear(key)
+        return self._ask(lambda inspector: inspector.show(*keys), [])
 
-    def show(self, key: str) -> dict[str, int]:
-        """Return how many units each window of ``key`` holds.
+    def clear(self, *keys: str) -> bool:
+        """Forget what was counted against ``keys``, such as ``account:someone``; say whether there was anything.
 
         Raises:
-            redis.exceptions.RedisError: the store is away.
+            StoreAway: it was not forgotten.
         """
-        engine = self.engine
-        return engine.show(key) if engine is not None else {}
+        return self._ask(lambda inspector: inspector.clear(*keys), False)  # noqa: FBT003 - an answer, not a switch
 
-    def rank(self, count: int = 20) -> list[tuple[str, int]]:
-        """Return the fullest windows, as (key, units).
+    def rank(self, count: int = 20) -> list[Held]:
+        """Return the fullest windows.
 
         Raises:
-            redis.exceptions.RedisError: the store is away.
+            StoreAway: nobody knows.
         """
-        engine = self.engine
-        return engine.rank(count) if engine is not None else []
+        return self._ask(lambda inspector: inspector.rank(count), [])
 
     def count_refused(self, *, minutes: int = 5) -> dict[tuple[str, str], int]:
-        """Return this process's refusals of the last ``minutes``, by the limit's name and the subject."""
+        """Return the refusals of the last ``minutes`` by the limit's name and the key, the most frequent first.
+
+        They are those of all processes that share a store, else of this one.
+
+        Raises:
+            StoreAway: nobody knows of the others.
+        """
+        return self._ask(lambda inspector: inspector.count_refused(minutes=minutes), {})
+
+    def tell_refused(self) -> None:
+        """Tell the other processes what this one refused; while the store is away that waits."""
+        if (engine := self.engine) is not None:
+            engine.inspector.tell_refused()
+
+    def _ask(self, question: Callable[[Inspector], Answer], otherwise: Answer) -> Answer:
         engine = self.engine
-        return dict(engine.refused.count(minutes=minutes)) if engine is not None else {}
+        try:
+            return otherwise if engine is None else question(engine.inspector)
+        except RedisError as error:
+            raise StoreAway(retry_after_seconds=1) from error
 
     def check(self, app: Flask) -> None:
         """Make sure that every rule of ``app`` names a setting that exists; call it when all routes are there.
@@ -239,7 +278,7 @@ class Limiter:
             view_class = getattr(view, "view_class", None)
             targets += [getattr(view_class, method.lower()) for method in getattr(view_class, "methods", None) or ()]
         for rule in (rule for target in targets for rule in getattr(target, _RULES, ())):
-            if state is not None and rule.setting is not None:
+            if state is not None and rule.name is not None:
                 state.policy.find_text(rule)
 
 
@@ -254,11 +293,11 @@ def _decide(state: _State) -> None:
         rule = prepared.rule
         if rule.when is not None and not rule.when():
             continue
-        own = state.policy.make_charges(prepared)
-        if rule.is_shadow:
-            state.engine.decide(*own)
-        else:
+        own = state.policy.make_charges(prepared, state.find_caller)
+        if not rule.is_shadow:
             charges += own
+        elif own:
+            state.engine.decide(*own)
     if not charges:
         return
     decision = state.engine.decide(*charges)
@@ -312,6 +351,9 @@ def _find_rules(state: _State) -> tuple[PreparedRule, ...]:
     key = (endpoint or "", method, state.policy.generation)
     rules = state.rules_by_view.get(key)
     if rules is None:
+        if state.rules_generation != state.policy.generation:
+            state.rules_generation = state.policy.generation
+            state.rules_by_view.clear()
         found = _collect_rules(state, endpoint, method)
         rules = tuple(state.policy.prepare(rule, endpoint or "") for rule in found)
         # An endpoint has few methods; where there is none, the method is any word that a client likes.
@@ -335,4 +377,15 @@ def _collect_rules(state: _State, endpoint: str | None, method: str) -> list[Rul
     return list(dict.fromkeys(rules))
 
 
-__all__ = ["LimitError", "Limiter", "RateLimited", "address", "exempt", "parse_limits", "rate_limit"]
+__all__ = [
+    "Caller",
+    "LimitError",
+    "Limiter",
+    "NamedLimits",
+    "RateLimited",
+    "StoreAway",
+    "address",
+    "exempt",
+    "parse_limits",
+    "rate_limit",
+]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from .arrears import Arrears, Entry
 from .cluster import ClusterTransport
 from .decision import HEAD_FIELDS, LIMIT_FIELDS, Decision, Part, StoreAwayError
-from .inspection import name_key, name_pattern, scan, unlink
+from .inspection import Inspector
 from .memory import MAX_WINDOWS_DEFAULT, MemoryStore, monotonic_us
 from .node import Node
 from .plan import US, Charge, ChargeKind, Fallback, Plan
@@ -78,6 +78,7 @@ class Engine:
             self._transport = TRANSPORTS[parsed.kind](
                 parsed, timeout_seconds=budget_ms * STORE_SHARE_OF_BUDGET / 1000, on_change=self._note_change
             )
+        self.inspector = Inspector(self._transport, self._memory, self._arrears, self._refusals, self.refused)
         _engines.add(self)
 
     # --- deciding -----------------------------------------------------------------------------------------------------
@@ -315,43 +316,6 @@ class Engine:
             for subject, entries in owed
             for charge, at_us in entries
         ]
-
-    # --- for the operator ---------------------------------------------------------------------------------------------
-
-    def show(self, subject: str) -> dict[str, int]:
-        """Return how many units each window of ``subject`` holds, by key; those that just left may still be counted.
-
-        Raises:
-            redis.exceptions.RedisError: the store is away.
-        """
-        if self._transport is None:
-            return self._memory.show(subject)
-        return dict(scan(self._transport, name_pattern(subject)))
-
-    def clear(self, subject: str) -> bool:
-        """Forget all that was counted against ``subject``; say whether there was anything.
-
-        Other processes that refused the subject a moment ago go on refusing for up to a second.
-
-        Raises:
-            redis.exceptions.RedisError: the store is away; what this process counted by itself is forgotten.
-        """
-        was_known = self._memory.clear(subject)
-        self._arrears.clear(subject)
-        self._refusals.clear()
-        if self._transport is not None:
-            was_known = unlink(self._transport, name_pattern(subject)) or was_known
-        return was_known
-
-    def rank(self, count: int = 20) -> list[tuple[str, int]]:
-        """Return the fullest windows as (key, units), of as many as were looked at.
-
-        Raises:
-            redis.exceptions.RedisError: the store is away.
-        """
-        if self._transport is None:
-            return [(name_key(subject, key), units) for subject, key, units in self._memory.rank(count)]
-        return sorted(scan(self._transport), key=lambda row: -row[1])[:count]
 
     # --- state --------------------------------------------------------------------------------------------------------
 

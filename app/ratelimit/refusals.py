@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .decision import Part
+
+    # For each minute since 1970: how often which limit refused whom.
+    Refusals = list[tuple[int, Counter[tuple[str, str]]]]
     from .plan import Charge, Plan
 
 CERTAIN_SECONDS_MAX: Final = 1.0
@@ -62,6 +65,8 @@ class RefusalTally:
 
     def __init__(self) -> None:
         self._minutes: deque[tuple[int, Counter[tuple[str, str]]]] = deque(maxlen=MINUTES_KEPT)
+        # What was told to others already.
+        self._told: dict[int, Counter[tuple[str, str]]] = {}
 
     def add(self, limit_name: str, subject: str) -> None:
         """Count one refusal."""
@@ -77,9 +82,33 @@ class RefusalTally:
 
     def count(self, *, minutes: int = 5) -> Counter[tuple[str, str]]:
         """Return the refusals of the last ``minutes`` by limit and subject; an empty subject stands for the rest."""
-        since = int(time.time() // 60) - minutes
+        wanted = list_minutes(minutes)
         total: Counter[tuple[str, str]] = Counter()
         for minute, counter in list(self._minutes):
-            if minute > since:
+            if minute in wanted:
                 total.update(counter.copy())
         return total
+
+    def take_untold(self) -> Refusals:
+        """Return the refusals that were not returned before."""
+        kept = list(self._minutes)
+        news = []
+        told = {}
+        for minute, counter in kept:
+            told[minute] = counter.copy()
+            new = told[minute] - self._told.get(minute, Counter())
+            if new:
+                news.append((minute, new))
+        self._told = told
+        return news
+
+    def put_back(self, refusals: Refusals) -> None:
+        """Count ``refusals`` as untold again."""
+        for minute, counter in refusals:
+            self._told.get(minute, Counter()).subtract(counter)
+
+
+def list_minutes(count: int) -> range:
+    """Return the last ``count`` minutes since 1970, the present one included."""
+    now = int(time.time() // 60)
+    return range(now - count + 1, now + 1)

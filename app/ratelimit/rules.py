@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .plan import Charge, ChargeKind, Fallback, LimitError, Plan, compile_plan, parse_limits
+from .plan import ALLOWED_NOTATION, Charge, ChargeKind, Fallback, LimitError, Plan, compile_plan, parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +18,73 @@ if TYPE_CHECKING:
 SETTING_PREFIX: Final = "RATELIMIT_"
 BLOCK_SCOPE_PREFIX: Final = "block-"
 PLANS_MAX: Final = 4096
+# The kind of subject that an address is; a caller whose role has limits of its own stands for more than an address.
+ADDRESS: Final = "address"
 _is_setting_name = re.compile(r"[A-Z][A-Z0-9_]*").fullmatch
+_ROLE_ENTRY: Final = re.compile(r"(?:^|[\s,;])([a-z][a-z0-9_-]*)\.([a-z][a-z0-9-]*)=")
+
+
+def name_setting(setting: str) -> str:
+    """Return what the limits of ``setting`` are called outside: ``RATELIMIT_LOGIN_ADDRESS`` is ``login-address``."""
+    return setting.removeprefix(SETTING_PREFIX).lower().replace("_", "-")
+
+
+class Caller(NamedTuple):
+    """Who asks, for limits that roles have: the subject that counts, such as ``user:…``, and the roles' names."""
+
+    subject: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLimits:
+    """What one name stands for: a notation, and others for callers who have a role."""
+
+    limits: str
+    by_role: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a malformed notation.
+
+        Raises:
+            LimitError: one is malformed.
+        """
+        for text in (self.limits, *self.by_role.values()):
+            parse_limits(text)
+
+
+def measure_generosity(text: str) -> tuple[float, int]:
+    """Return by what limits are compared: units a second that they admit for ever, then units at once.
+
+    Raises:
+        LimitError: ``text`` is malformed.
+    """
+    pairs = parse_limits(text)
+    return min(amount / seconds for amount, seconds in pairs), min(amount for amount, _seconds in pairs)
+
+
+def parse_role_limits(text: str) -> dict[str, dict[str, str]]:
+    """Return the limits of roles, by limit and by role, that ``text`` spells out: ``staff.default=6000/minute``.
+
+    Raises:
+        LimitError: ``text`` is malformed.
+    """
+    heads = list(_ROLE_ENTRY.finditer(text))
+    by_name: dict[str, dict[str, str]] = {}
+    if text.strip() and (not heads or text[: heads[0].start()].strip()):
+        raise LimitError(f"expected ROLE.LIMIT=… such as staff.default=6000/minute, got {text[:80]!r}")
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    for head, end in zip(heads, ends, strict=False):
+        role, name = head.groups()
+        limits = text[head.end() : end].strip(" ,;")
+        try:
+            parse_limits(limits)
+        except LimitError as error:
+            raise LimitError(f"expected {ALLOWED_NOTATION} for {role}.{name}, got {limits[:80]!r}") from error
+        if role in by_name.setdefault(name, {}):
+            raise LimitError(f"expected one entry for {role}.{name}, got two")
+        by_name[name][role] = limits
+    return by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +113,15 @@ class Rule:
                 parse_limits(text)
 
     @property
-    def setting(self) -> str | None:
-        """The name of the setting that holds the limits, if it is one."""
-        return self.limits if isinstance(self.limits, str) and _is_setting_name(self.limits) else None
+    def name(self) -> str | None:
+        """What the limits are called, if a setting holds them."""
+        return name_setting(self.limits) if isinstance(self.limits, str) and _is_setting_name(self.limits) else None
 
     def name_scope(self, endpoint: str) -> str:
         """Return what the counters belong to: all routes that name one setting share them; others have their own."""
         if self.scope is not None:
             return self.scope
-        if self.setting is not None:
-            return self.setting.removeprefix(SETTING_PREFIX).lower().replace("_", "-")
-        return endpoint
+        return self.name or endpoint
 
 
 class PreparedRule(NamedTuple):
@@ -64,6 +129,8 @@ class PreparedRule(NamedTuple):
 
     rule: Rule
     plan: Plan | None
+    # Of roles that have limits of their own, the most generous first.
+    role_plans: tuple[tuple[str, Plan], ...]
     endpoint: str
     bys: tuple[tuple[By, str], ...]
     kind: ChargeKind
@@ -71,35 +138,31 @@ class PreparedRule(NamedTuple):
 
 
 class Policy:
-    """The limits in force, by the name of their setting; they can be replaced while requests come."""
+    """The limits in force, by name; they can be replaced while requests come."""
 
-    def __init__(self, limits: Mapping[str, str], *, precision: int) -> None:
-        """Take the settings' limits.
-
-        Raises:
-            LimitError: one is malformed.
-        """
+    def __init__(self, configured: Mapping[str, NamedLimits], *, precision: int) -> None:
+        """Begin with the limits that are ``configured``."""
         self._precision = precision
-        self._limits: dict[str, str] = {}
         self._plans: dict[object, Plan] = {}
+        self.configured: Final = MappingProxyType(dict(configured))
+        self.in_force: Mapping[str, NamedLimits] = self.configured
         self.generation = 0
-        self.replace(limits)
 
-    @property
-    def limits(self) -> Mapping[str, str]:
-        """The limits in force, by the name of their setting."""
-        return dict(self._limits)
+    def replace(self, changed: Mapping[str, NamedLimits]) -> None:
+        """Put ``changed`` in force from the next request on, and for all others what is configured.
 
-    def replace(self, limits: Mapping[str, str]) -> None:
-        """Put ``limits`` in force from the next request on; what was counted stays counted.
+        What was counted stays counted.
 
         Raises:
-            LimitError: one is malformed; nothing has changed.
+            LimitError: there is no limit of one of the names; nothing has changed.
         """
-        for text in limits.values():
-            parse_limits(text)
-        self._limits = {**self._limits, **limits}
-        self.generation += 1
+        unknown = sorted(changed.keys() - self.configured.keys())
+        if unknown:
+            raise LimitError(f"there is no limit called {', '.join(unknown)}")
+        in_force = MappingProxyType({**self.configured, **changed})
+        if in_force != self.in_force:
+            self.in_force = in_force
+            self.generation += 1
 
     def find_text(self, rule: Rule) -> str:
         """Return the notation that ``rule`` stands for now.
@@ -109,12 +172,12 @@ class Policy:
         """
         if callable(rule.limits):
             return rule.limits()
-        if rule.setting is None:
+        if rule.name is None:
             return rule.limits
-        text = self._limits.get(rule.setting)
-        if text is None:
-            raise LimitError(f"a route names the setting {rule.setting}, which does not exist")
-        return text
+        named = self.in_force.get(rule.name)
+        if named is None:
+            raise LimitError(f"a route names the setting {rule.limits}, which does not exist")
+        return named.limits
 
     def prepare(self, rule: Rule, endpoint: str) -> PreparedRule:
         """Return all of ``rule`` that does not depend on the request, as long as the ``generation`` lasts.
@@ -123,29 +186,38 @@ class Policy:
             LimitError: its setting does not exist.
         """
         plan = None if callable(rule.limits) else self._find_plan(rule, self.find_text(rule), endpoint)
+        by_role = {} if rule.name is None else self.in_force[rule.name].by_role
+        ranked = sorted(by_role.items(), key=lambda item: measure_generosity(item[1]), reverse=True)
         return PreparedRule(
             rule=rule,
             plan=plan,
+            role_plans=tuple((role, self._find_plan(rule, text, endpoint)) for role, text in ranked),
             endpoint=endpoint,
             bys=tuple((by, f"{by.__name__}:") for by in rule.by),
             kind=ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING,
             block=None if rule.block is None else self._find_plan(rule, rule.block, endpoint, BLOCK_SCOPE_PREFIX),
         )
 
-    def make_charges(self, prepared: PreparedRule) -> list[Charge]:
+    def make_charges(self, prepared: PreparedRule, find_caller: Callable[[], Caller | None]) -> list[Charge]:
         """Return what a request has to pay by a rule: for every subject, its limits and its block."""
-        rule, plan, endpoint, bys, kind, block = prepared
+        rule, plan, role_plans, endpoint, bys, kind, block = prepared
         if plan is None:
             plan = self._find_plan(rule, self.find_text(rule), endpoint)
+        stand_in = None
+        if role_plans and (caller := find_caller()) is not None:
+            own = next((role_plan for role, role_plan in role_plans if role in caller.roles), None)
+            if own is not None:
+                # What a role may take more, or has to do with less, is no business of others at the same address.
+                plan, stand_in = own, caller.subject
         cost = rule.cost if isinstance(rule.cost, int) else rule.cost()
         charges = []
         for by, prefix in bys:
-            value = by()
-            if value:
-                # The kind of subject is part of its name: an account called like an address is nobody's address.
-                charges.append(Charge(plan, prefix + value, cost, kind))
+            # The kind of subject is part of its name: an account called like an address is nobody's address.
+            subject = stand_in if stand_in and by.__name__ == ADDRESS else (value := by()) and prefix + value
+            if subject:
+                charges.append(Charge(plan, subject, cost, kind))
                 if block is not None:
-                    charges.append(Charge(block, prefix + value, 0, ChargeKind.BLOCK))
+                    charges.append(Charge(block, subject, 0, ChargeKind.BLOCK))
         return charges
 
     def _find_plan(self, rule: Rule, text: str, endpoint: str, scope_prefix: str = "") -> Plan:

@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
+from urllib.parse import unquote
 
 SUBJECT_MAX_LENGTH: Final = 96
 
@@ -26,6 +27,11 @@ def encode_subject(subject: str) -> str:
     if _SAFE(subject):
         return subject
     return _encode_unsafe(subject)
+
+
+def decode_subject(name: str) -> str:
+    """Return the subject of a name; one that was hashed is known by its hash only, with its ``#``."""
+    return name if name.startswith("#") else unquote(name)
 
 
 @lru_cache(maxsize=4096)

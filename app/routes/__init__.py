@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import audit, auth, docs, health, role, session, user
+from . import audit, auth, docs, health, ratelimit, role, session, user
 
 if TYPE_CHECKING:
     from app.http.openapi import Blueprint
@@ -17,6 +17,7 @@ BLUEPRINTS: Final[tuple[Blueprint, ...]] = (
     session.blueprint,
     user.blueprint,
     role.blueprint,
+    ratelimit.blueprint,
     audit.blueprint,
     health.blueprint,
     docs.blueprint,

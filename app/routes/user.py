@@ -8,6 +8,7 @@ from flask import Response
 
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
+from app.ratelimit.adapter import StoreAway
 from app.schemas import SessionListOutput, UserCreateInput, UserOutput, UserPageOutput, UserQuery, UserUpdateInput
 from app.security import HashingBusy, WeakPassword, requires
 from app.services import accounts, sessions, users
@@ -112,7 +113,7 @@ def end_sessions(user_id: uuid.UUID) -> Response:
 
 @blueprint.route("/<uuid:user_id>/unlock", methods=["POST"])
 @blueprint.response(204)
-@blueprint.raises(UserNotFound, TargetOutranksActor)
+@blueprint.raises(UserNotFound, TargetOutranksActor, StoreAway)
 @requires("users:write")
 def unlock_user(user_id: uuid.UUID) -> Response:
     """Clear what throttles signing in to a user's account."""

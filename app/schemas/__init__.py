@@ -10,11 +10,13 @@ from marshmallow import fields, validate
 
 from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 from app.permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
+from app.ratelimit.refusals import MINUTES_KEPT
 
-from .values import Cursor, Email, Flag, Instant, Password, Text, Whole
+from .values import Cursor, Email, Flag, Instant, Limits, Password, Text, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
 PAGE_LIMIT: Final = 200
+RATE_LIMIT_KEY_MAX_LENGTH: Final = 300
 PAGE_DEFAULT: Final = 50
 
 
@@ -104,6 +106,27 @@ class RoleUpdateInput(Input):
     permissions = _permission_list()
 
 
+class RateLimitChangeInput(Input):
+    """What changes about a limit; of roles that are not named nothing changes, null takes a role's own limits away."""
+
+    limits = Limits()
+    roles = fields.Dict(
+        keys=Text(min_length=1, max_length=ROLE_NAME_MAX_LENGTH, pattern=ROLE_NAME_PATTERN),
+        values=Limits(allow_none=True),
+    )
+
+
+class RateLimitClearInput(Input):
+    """Whose counts to forget."""
+
+    key = Text(
+        min_length=3,
+        max_length=RATE_LIMIT_KEY_MAX_LENGTH,
+        required=True,
+        metadata={"description": "KIND:WHO, such as address:203.0.113.7 or account:ada@example.com."},
+    )
+
+
 class PageQuery(Input):
     """Which page of a list."""
 
@@ -124,6 +147,13 @@ class UserQuery(PageQuery):
     role = Text(max_length=ROLE_NAME_MAX_LENGTH)
     is_active = fields.Boolean(truthy={"true"}, falsy={"false"})
     sort = fields.String(validate=validate.OneOf(USER_SORTS), load_default="created_at")
+
+
+class RateLimitQuery(Input):
+    """How far back, and how many rows."""
+
+    minutes = Whole(validate=validate.Range(min=1, max=MINUTES_KEPT), load_default=5)
+    limit = Whole(validate=validate.Range(min=1, max=PAGE_LIMIT), load_default=20)
 
 
 class AuditQuery(PageQuery):
@@ -224,6 +254,43 @@ class AuditEntryOutput(Output):
     target = fields.String(required=True, allow_none=True)
     ip = fields.String(required=True, allow_none=True)
     details = fields.Dict(required=True)
+
+
+class RateLimitOutput(Output):
+    """A limit: what holds for everybody and for roles, and what the settings say."""
+
+    name = fields.String(required=True)
+    limits = fields.String(required=True)
+    roles = fields.Dict(keys=fields.String(), values=fields.String(), required=True, attribute="by_role")
+    configured = fields.String(required=True)
+    changed_at = Instant(required=True, allow_none=True)
+
+
+class HeldOutput(Output):
+    """The units that a window holds."""
+
+    key = fields.String(required=True, attribute="subject")
+    limit = fields.String(required=True)
+    units = fields.Integer(required=True)
+
+
+class RefusedOutput(Output):
+    """How often a limit refused somebody; without a key: those who had no place of their own."""
+
+    key = fields.String(required=True, attribute="subject")
+    limit = fields.String(required=True)
+    count = fields.Integer(required=True)
+
+
+class RateLimitListOutput(Output):
+    """The limits, the fullest windows, and the refusals of the last minutes, the most frequent first."""
+
+    items = fields.List(fields.Nested(RateLimitOutput), required=True)
+    enabled = fields.Boolean(required=True)
+    degraded = fields.Boolean(required=True, attribute="is_degraded")
+    busiest = fields.List(fields.Nested(HeldOutput), required=True)
+    refused = fields.List(fields.Nested(RefusedOutput), required=True)
+    minutes = fields.Integer(required=True)
 
 
 class UserPageOutput(Output):

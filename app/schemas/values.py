@@ -10,6 +10,7 @@ from typing import Any, Final
 from marshmallow import ValidationError, fields, validate
 
 from app.emails import EMAIL_MAX_LENGTH, canonicalize_email
+from app.models import LIMITS_MAX_LENGTH
 from app.security import PASSWORD_MAX_LENGTH
 
 CURSOR_MAX_LENGTH: Final = 1500
@@ -18,6 +19,10 @@ CURSOR_MAX_LENGTH: Final = 1500
 # have no place on one line of text, and are how one name is made to look like another.
 LINE_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
 NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
+
+
+_LIMIT: Final = "[1-9][0-9]{0,8}/([1-9][0-9]? )?(second|minute|hour|day)s?"
+LIMITS_PATTERN: Final = f"^{_LIMIT}(;{_LIMIT}){{0,4}}$"
 
 
 class Text(fields.String):
@@ -77,6 +82,14 @@ class Email(Text):
             return canonicalize_email(text)
         except ValueError as error:
             raise ValidationError(str(error)) from error
+
+
+class Limits(Text):
+    """Rate limits such as ``10/minute;100/hour``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        metadata = {"description": "Such as 10/minute;100/hour: all of them hold.", "example": "10/minute;100/hour"}
+        super().__init__(max_length=LIMITS_MAX_LENGTH, pattern=LIMITS_PATTERN, metadata=metadata, **kwargs)
 
 
 class Whole(fields.Integer):

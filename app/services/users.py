@@ -186,12 +186,12 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     Raises:
         UserNotFound: there is none.
         TargetOutranksActor: the user may do what the actor may not.
+        StoreAway: nothing was cleared.
     """
     with transaction():
         user = _get_target(user_id, actor)
         audit.record("user.unlocked", actor=actor, target=user.id)
-    for key in list_account_keys(user.email):
-        limiter.clear(key)
+    limiter.clear(*list_account_keys(user.email))
 
 
 @verb

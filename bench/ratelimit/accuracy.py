@@ -234,7 +234,7 @@ def bench_processes(report: Report, server: RedisServer) -> None:
                 engine = Engine(uri, budget_ms=1000)
                 plan = compile_plan(notation, scope="many")
                 wait_until(lambda plan=plan, engine=engine: not engine.decide(Charge(plan, "warm", 0)).is_local)  # type: ignore[misc]
-                held = sum(engine.show("many").values())
+                held = sum(held.units for held in engine.inspector.show("many"))
                 engine.close()
                 report.add(
                     f"64 clients over 4 processes, limit {amount}, {name}: admitted; held afterwards",

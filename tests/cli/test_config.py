@@ -9,15 +9,13 @@ import pytest
 
 from app.cli.config import describe_settings, mask_address
 from app.config import MASK, Settings
-from app.extensions import get_settings, limiter
-from app.services import audit
+from app.extensions import get_settings
 from tests.conftest import TEST_ENVIRON
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from tests.cli.conftest import Operator
-    from tests.factories import Factory
 
 
 def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
@@ -56,50 +54,3 @@ def test_a_database_is_shown_without_its_password(app: Flask) -> None:
 )
 def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
     assert mask_address(address) == shown
-
-
-def test_counts_of_memory_are_said_to_be_out_of_reach(operator: Operator) -> None:
-    for verb in ("show", "clear"):
-        assert "Restart the server" in operator.fail("ratelimit", verb, "account:ada@example.com")
-
-
-@pytest.fixture
-def counted(app: Flask, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, int]]:
-    """What a limiter with a store holds."""
-    app.extensions["settings"] = dataclasses.replace(
-        app.extensions["settings"], ratelimit_storage_uri="redis://localhost"
-    )
-    counts = {"account:ada@example.com": {"10 per minute": 10}}
-    monkeypatch.setattr(limiter, "show", lambda key: counts.get(key, {}))
-    monkeypatch.setattr(limiter, "clear", lambda key: counts.pop(key, None))
-    return counts
-
-
-def test_counts_are_shown_and_cleared_by_the_canonical_address(
-    app: Flask, operator: Operator, factory: Factory, counted: dict[str, dict[str, int]]
-) -> None:
-    user = factory.user(email="ada@example.com")
-    key = "account:Ada@Example.com"
-    assert operator.do("ratelimit", "show", key)["counted"] == {"10 per minute": 10}
-    assert operator.run("ratelimit", "show", key).stdout == "10 per minute: 10\n"
-    operator.do("ratelimit", "clear", key)
-    assert counted == {}
-    assert operator.run("ratelimit", "show", key).stdout == "Nothing is counted for account:ada@example.com.\n"
-    with app.app_context():
-        (entry,) = audit.list_entries(limit=5, action="ratelimit.cleared").items
-    assert entry.target == str(user.id)
-
-
-def test_the_counts_of_an_address_are_cleared_under_its_own_name(
-    app: Flask, operator: Operator, counted: dict[str, dict[str, int]]
-) -> None:
-    operator.do("ratelimit", "clear", "address:192.0.2.7")
-    assert counted != {}
-    with app.app_context():
-        assert audit.list_entries(limit=5).items[0].target == "address:192.0.2.7"
-
-
-@pytest.mark.parametrize("key", ["account", "account:", "account:nobody"])
-def test_a_key_of_another_form_is_refused(operator: Operator, counted: dict[str, dict[str, int]], key: str) -> None:
-    operator.fail("ratelimit", "clear", key)
-    assert counted

@@ -36,9 +36,11 @@ VALID: dict[str, tuple[str, dict[str, Any]]] = {
     "POST /api/v1/users": ("/api/v1/users", {"email": "new@example.com", "password": PASSWORD, "name": "New"}),
     "PATCH /api/v1/users/{user_id}": ("/api/v1/users/{user}", {"name": "Other", "is_active": True}),
     "POST /api/v1/roles": ("/api/v1/roles", {"name": "new", "description": "", "permissions": []}),
+    "PATCH /api/v1/ratelimits/{name}": ("/api/v1/ratelimits/login", {"limits": "5/minute", "roles": {"user": None}}),
+    "POST /api/v1/ratelimits/clear": ("/api/v1/ratelimits/clear", {"key": "address:192.0.2.1"}),
     "PATCH /api/v1/roles/{name}": ("/api/v1/roles/{role}", {"description": "other", "permissions": []}),
 }
-OPTIONAL = {"name", "remember", "description", "permissions", "is_active"}
+OPTIONAL = {"name", "remember", "description", "permissions", "is_active", "limits", "roles"}
 NEEDED_NOWHERE = {("POST /api/v1/users", "password")}
 
 # A value that no field takes, by what is wrong with it.

@@ -197,7 +197,7 @@ def test_unlocking_clears_every_budget_of_the_account(
     from app.security import list_account_keys  # noqa: PLC0415
 
     cleared: list[str] = []
-    monkeypatch.setattr(limiter, "clear", cleared.append)
+    monkeypatch.setattr(limiter, "clear", lambda *keys: cleared.extend(keys))
     assert admin_browser.post(f"{USERS}/{user.id}/unlock").status_code == 204
     assert cleared == list_account_keys(user.email)
     assert_refused(admin_browser.post(f"{USERS}/{NOBODY}/unlock"), 404, "user_not_found")

@@ -273,9 +273,9 @@ def test_an_operator_can_show_clear_and_rank(engine: Engine) -> None:
     plan = compile_plan("10/hour;500/day", scope="op")
     for _ in range(3):
         ask(engine, "account:}{ ü", plan)
-    shown = engine.show("account:}{ ü")
-    assert sorted(shown.values()) == [3, 3]
-    assert engine.rank(2)[0][1] >= 3
-    assert engine.clear("account:}{ ü")
-    assert not engine.clear("account:}{ ü")
-    assert engine.show("account:}{ ü") == {}
+    shown = engine.inspector.show("account:}{ ü")
+    assert [(held.subject, held.units) for held in shown] == [("account:}{ ü", 3)] * 2
+    assert engine.inspector.rank(2)[0].units >= 3
+    assert engine.inspector.clear("account:}{ ü")
+    assert not engine.inspector.clear("account:}{ ü")
+    assert engine.inspector.show("account:}{ ü") == []

@@ -31,7 +31,7 @@ def assert_decides_in_store(uri: str) -> None:
         assert not engine.decide(*reversed(charges)).is_admitted
         # What the refusal took from the other subject, it gave back.
         assert engine.decide(charges[1]._replace(cost=0)).outcomes[0].remaining == 6
-        assert engine.clear("address:1")
+        assert engine.inspector.clear("address:1")
         assert engine.decide(*charges).is_admitted
     finally:
         engine.close()

@@ -9,7 +9,8 @@ import pytest
 from flask import Blueprint, Flask, request
 
 from app.ratelimit import LimitError, StorageUriError
-from app.ratelimit.adapter import Limiter, RateLimited, exempt, rate_limit
+from app.ratelimit.adapter import Caller, Limiter, NamedLimits, RateLimited, exempt, rate_limit
+from app.ratelimit.rules import measure_generosity
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -84,7 +85,7 @@ def test_failures_count_and_successes_are_given_back() -> None:
     assert ask(client, "/login", 1, json=right) == [429]
     assert ask(client, "/login", 1, json={**wrong, "email": "b@example.com"}) == [401]
     with app.app_context():
-        assert limiter.show("account:a@example.com") == {"login:60:e": 3}
+        assert limiter.show("account:a@example.com") == [("account:a@example.com", "login-60", 3)]
         assert limiter.clear("account:a@example.com")
     assert ask(client, "/login", 1, json=right) == [200]
 
@@ -101,7 +102,7 @@ def test_several_subjects_are_decided_all_or_nothing() -> None:
     client = app.test_client()
     assert ask(client, "/login", 5, json={"email": "a"}) == [200, 200, 429, 429, 429]
     with app.app_context():
-        assert limiter.show("address:127.0.0.1") == {"login-address:60:e": 2}
+        assert limiter.show("address:127.0.0.1") == [("address:127.0.0.1", "login-address-60", 2)]
 
 
 def test_the_default_holds_for_the_rest_and_not_for_the_exempt() -> None:
@@ -202,11 +203,89 @@ def test_limits_change_at_run_time_and_keep_what_was_counted() -> None:
     client = app.test_client()
     assert ask(client, "/", 2) == [200, 200]
     with app.app_context():
-        limiter.replace_policy({"RATELIMIT_LOGIN": "5/minute"})
-        assert limiter.policy["RATELIMIT_LOGIN"] == "5/minute"
-        with pytest.raises(LimitError):
-            limiter.replace_policy({"RATELIMIT_LOGIN": "5 apples"})
+        policy = limiter.policy
+    assert policy is not None
+    policy.replace({"login": NamedLimits("5/minute")})
+    assert policy.in_force["login"].limits == "5/minute"
+    with pytest.raises(LimitError):
+        policy.replace({"login": NamedLimits("5 apples")})
+    with pytest.raises(LimitError, match="lgin"):
+        policy.replace({"lgin": NamedLimits("5/minute")})
     assert ask(client, "/", 4) == [200, 200, 200, 429]
+    # What is not named is as configured; what was counted stays counted.
+    policy.replace({})
+    assert ask(client, "/", 1) == [429]
+
+
+def make_role_app(roles: str, callers: list[Caller | None]) -> FlaskClient:
+    app = Flask("shop")
+    settings = {"ratelimit_login": "3/minute", "ratelimit_other": "2/minute", "ratelimit_roles": roles}
+    Limiter().init_app(app, settings, find_caller=lambda: callers[0])
+    app.register_error_handler(RateLimited, lambda _error: ("", 429))
+    app.post("/", endpoint="home")(rate_limit("RATELIMIT_LOGIN")(lambda: ""))
+    app.post("/other", endpoint="other")(rate_limit("RATELIMIT_OTHER", by=account)(lambda: ""))
+    return app.test_client()
+
+
+def test_a_caller_has_the_most_generous_limits_of_their_roles() -> None:
+    callers: list[Caller | None] = [Caller("user:1", frozenset({"trial", "staff", "plain"}))]
+    client = make_role_app("trial.login=1/minute staff.login=5/minute;100/hour, boss.login=9/minute", callers)
+    assert ask(client, "/", 6) == [200] * 5 + [429]
+    callers[0] = Caller("user:2", frozenset({"trial"}))
+    assert ask(client, "/", 2) == [200, 429]
+    assert client.post("/").headers["RateLimit-Policy"] == '"login-60";q=1;w=60'
+
+
+def test_who_has_no_role_with_limits_of_its_own_is_counted_by_address_and_apart_from_who_has() -> None:
+    callers: list[Caller | None] = [Caller("user:1", frozenset({"staff"}))]
+    client = make_role_app("staff.login=50/minute", callers)
+    assert ask(client, "/", 20) == [200] * 20
+    for caller in (None, Caller("user:2", frozenset({"plain"}))):
+        callers[0] = caller
+        assert ask(client, "/", 4) == ([200] * 3 + [429] if caller is None else [429] * 4)
+
+
+def test_a_limit_that_counts_no_addresses_goes_on_counting_what_it_counts() -> None:
+    callers: list[Caller | None] = [Caller("user:1", frozenset({"staff"}))]
+    client = make_role_app("staff.other=4/minute", callers)
+    assert ask(client, "/other", 3, json={"email": "a"}) == [200] * 3
+    callers[0] = None
+    assert ask(client, "/other", 1, json={"email": "a"}) == [429]
+    assert ask(client, "/other", 1, json={"email": "b"}) == [200]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "staff",
+        "staff.login",
+        "staff.login=",
+        "staff.login=5",
+        "x staff.login=5/minute",
+        "staff.typo=5/minute",
+        "staff.login=5/minute staff.login=6/minute",
+        "Staff.login=5/minute",
+        "login=5/minute",
+        "=5/minute",
+    ],
+)
+def test_malformed_limits_of_roles_stop_the_start(text: str) -> None:
+    with pytest.raises(LimitError, match=r"ROLE|minute|typo|two"):
+        make_role_app(text, [None])
+
+
+@pytest.mark.parametrize(
+    ("generous", "mean"),
+    [
+        ("10/minute", "9/minute"),
+        ("60/minute", "600/day"),
+        ("10/minute;100/hour", "20/minute;90/hour"),
+        ("10/second", "1/second"),
+        ("20/minute;100/hour", "10/minute;100/hour"),
+    ],
+)
+def test_what_admits_more_for_ever_is_more_generous_then_what_admits_more_at_once(generous: str, mean: str) -> None:
+    assert measure_generosity(generous) > measure_generosity(mean)
 
 
 def test_headers_and_limits_can_be_switched_off() -> None:
@@ -215,7 +294,7 @@ def test_headers_and_limits_can_be_switched_off() -> None:
     assert ask(app.test_client(), "/", 3) == [200] * 3
     with app.app_context():
         assert not limiter.is_degraded()
-        assert limiter.show("x") == {}
+        assert limiter.show("x") == []
     app, _ = make_app(headers_enabled=False)
     app.post("/", endpoint="home")(rate_limit("1/minute")(lambda: ""))
     assert "RateLimit" not in app.test_client().post("/").headers
@@ -253,5 +332,5 @@ def test_the_busiest_and_the_refused_can_be_seen() -> None:
     app.post("/", endpoint="home")(rate_limit("2/minute")(lambda: ""))
     ask(app.test_client(), "/", 5)
     with app.app_context():
-        assert limiter.rank(1) == [("rl1:{address:127.0.0.1}:home:60:e", 2)]
+        assert limiter.rank(1) == [("address:127.0.0.1", "home-60", 2)]
         assert limiter.count_refused() == {("home-60", "address:127.0.0.1"): 3}
