@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from app.utils import configure_logging
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from app.config import Settings
+
+logger = logging.getLogger("gatehouse")
 
 
 def create_app() -> Flask:
@@ -35,7 +40,7 @@ def main() -> None:
         sys.exit(str(error))
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     serve(
-        lambda: build_app(settings),
+        lambda: build_app(_load_settings_anew(settings)),
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
@@ -44,6 +49,16 @@ def main() -> None:
         shutdown_delay=settings.shutdown_delay,
         shutdown_timeout=settings.shutdown_timeout,
     )
+
+
+def _load_settings_anew(former: Settings) -> Settings:
+    """Return the settings of now, so that SIGHUP takes up a changed ``.env``; while they are wrong, the former."""
+    try:
+        return load_settings()
+    except SettingsError as error:
+        # Not the stack: the text names what is wrong, and no secret.
+        logger.error("this worker goes on with the settings of the start: %s", error)  # noqa: TRY400
+        return former
 
 
 if __name__ == "__main__":

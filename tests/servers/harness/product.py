@@ -25,8 +25,9 @@ STOP_SECONDS = 30.0
 class Product:
     """The server of ``run.py``. Use it in a ``with`` block: it has stopped afterwards."""
 
-    def __init__(self, environ: dict[str, str], *, folder: Path) -> None:
-        """Prepare to serve with ``environ``; the log goes into ``folder``."""
+    def __init__(self, environ: dict[str, str], *, folder: Path, root: Path = ROOT) -> None:
+        """Prepare to serve the project at ``root`` with ``environ``; the log goes into ``folder``."""
+        self.root = root
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
@@ -37,7 +38,7 @@ class Product:
     def __enter__(self) -> Self:
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "run.py"], cwd=ROOT, env=self.environ, stdout=output, stderr=output
+                [sys.executable, "run.py"], cwd=self.root, env=self.environ, stdout=output, stderr=output
             )
         wait_until(self._is_ready, within_seconds=START_SECONDS, what=f"the product to serve, see {self.log}")
         return self
@@ -45,10 +46,15 @@ class Product:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the server's first process a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> int:
         """End the server as an operator does and return its exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
         try:
             return self._process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
