@@ -11,7 +11,7 @@ from app.cli.config import describe_settings, mask_address
 from app.config import MASK, Settings
 from app.extensions import get_settings, limiter
 from app.services import audit
-from tests.conftest import TEST_ENVIRON
+from tests.databases import TEST_ENVIRON
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.factories import Factory
 
 
+@pytest.mark.no_database
 def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
     shown = operator.do("config", "show")
     assert shown.keys() == {field.name.upper() for field in dataclasses.fields(Settings)}
@@ -29,6 +30,7 @@ def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
     assert shown["DATABASE_URL"].startswith("sqlite:///")
 
 
+@pytest.mark.no_database
 def test_a_database_is_shown_without_its_password(app: Flask) -> None:
     with app.app_context():
         settings = dataclasses.replace(get_settings(), database_url="postgresql://gate:hunter2@db.example/app")
@@ -58,6 +60,7 @@ def test_an_address_is_shown_without_its_password(address: str, shown: str) -> N
     assert mask_address(address) == shown
 
 
+@pytest.mark.no_database
 def test_counts_of_memory_are_said_to_be_out_of_reach(operator: Operator) -> None:
     for verb in ("show", "clear"):
         assert "Restart the server" in operator.fail("ratelimit", verb, "account:ada@example.com")
@@ -100,6 +103,7 @@ def test_the_counts_of_an_address_are_cleared_under_its_own_name(
 
 
 @pytest.mark.parametrize("key", ["account", "account:", "account:nobody"])
+@pytest.mark.no_database
 def test_a_key_of_another_form_is_refused(operator: Operator, counted: dict[str, dict[str, int]], key: str) -> None:
     operator.fail("ratelimit", "clear", key)
     assert counted
