@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 import threading
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from flask_migrate import upgrade
 
 from app import create_app, utils
 from app.config import Settings
 from app.security import passwords
+from tests.databases import TEST_ENVIRON, make_databases
 from tests.factories import Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from flask import Flask
 
-SERVERS = ("postgresql", "mariadb", "redis", "chromium")
+    from tests.databases import Databases
 
-TEST_ENVIRON = {
-    "APP_ENV": "testing",
-    "SECRET_KEY": "tests only: 0123456789abcdefghijklmnopqrstuvwxyz",
-    "ADMIN_EMAIL": "root@example.com",
-    "RATELIMIT_ENABLED": "false",
-    "LOG_LEVEL": "DEBUG",
-}
+SERVERS = ("postgresql", "mariadb", "redis", "chromium")
+DATABASES = ("sqlite", "postgresql", "mariadb")
+# What is said to run on every database, does: each test of these folders that uses one, unless it is marked.
+ON_EVERY_DATABASE = ("routes", "services", "cli")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,33 +35,100 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--without", action="append", default=[], choices=SERVERS, help="leave out the tests that need it")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on every database, or on those that it is marked for."""
+    folder = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
+    is_marked = metafunc.definition.get_closest_marker("no_database")
+    if "database_kind" not in metafunc.fixturenames or folder not in ON_EVERY_DATABASE or is_marked:
+        return
+    only = metafunc.definition.get_closest_marker("only_on")
+    metafunc.parametrize(
+        "database_kind", [make_param(kind) for kind in (only.args if only else DATABASES)], indirect=True
+    )
+
+
+def make_param(kind: str) -> Any:
+    """Return the parameter of a test on that kind of database."""
+    return pytest.param(kind, marks=[pytest.mark.server(kind)] if kind in SERVERS else [pytest.mark.on_sqlite])
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked ``server(name)`` of a server that was left out."""
+    """Leave out the tests marked ``server(name)`` of a server that was left out; note the database of all others."""
     absent = set(config.getoption("--without"))
     kept = [item for item in items if not absent & {mark.args[0] for mark in item.iter_markers("server")}]
     left_out = [item for item in items if item not in kept]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+    for item in items:
+        item.user_properties += [("database", kind) for kind in find_databases(item)]
+
+
+def find_databases(item: pytest.Item) -> set[str]:
+    """Return the kinds of database that a test runs on."""
+    servers = {mark.args[0] for mark in item.iter_markers("server")} & set(DATABASES)
+    is_plain = "database_kind" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("no_database")
+    return servers or ({"sqlite"} if is_plain or item.get_closest_marker("on_sqlite") else set())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests ran on each database."""
+    stats = terminalreporter.stats
+    ran = [report for outcome in ("passed", "failed", "xfailed", "xpassed") for report in stats.get(outcome, ())]
+    counts = Counter(value for report in ran for name, value in report.user_properties if name == "database")
+    terminalreporter.write_line("databases: " + ", ".join(f"{kind} {counts[kind]}" for kind in DATABASES))
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite file with all migrations applied; tests start from a copy of it."""
-    path = tmp_path_factory.mktemp("template") / "app.db"
-    app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}))
-    with app.app_context():
-        upgrade()
-        app.extensions["database"].kw["bind"].dispose()
-    return path
+def running_databases() -> Iterator[dict[str, Databases]]:
+    """What was started for the tests of this process, by its kind."""
+    running: dict[str, Databases] = {}
+    yield running
+    for databases in running.values():
+        databases.close()
+
+
+@pytest.fixture(scope="module")
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database that the test runs on."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture(scope="module")
+def databases(
+    database_kind: str, running_databases: dict[str, Databases], tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    """Where the test's databases come from."""
+    if database_kind not in running_databases:
+        running_databases[database_kind] = make_databases(database_kind, tmp_path_factory.mktemp("databases"))
+    return running_databases[database_kind]
 
 
 @pytest.fixture
-def environ(template: Path, tmp_path: Path) -> dict[str, str]:
+def make_database(databases: Databases) -> Iterator[Callable[..., str]]:
+    """Make one more database, ``is_migrated`` or empty, and return its URL."""
+    urls: list[str] = []
+
+    def make(*, is_migrated: bool = True) -> str:
+        urls.append(databases.take(is_migrated=is_migrated))
+        return urls[-1]
+
+    yield make
+    for url in urls:
+        databases.put_back(url)
+
+
+@pytest.fixture
+def environ(
+    request: pytest.FixtureRequest, make_database: Callable[..., str], tmp_path: Path
+) -> Iterator[dict[str, str]]:
     """The environment of the test's application; change it before asking for ``app``, or use ``make_app``."""
-    path = tmp_path / "app.db"
-    shutil.copy(template, path)
-    return TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}
+    if not request.node.get_closest_marker("no_database"):
+        yield TEST_ENVIRON | {"DATABASE_URL": make_database()}
+        return
+    path = tmp_path / "untouched.db"
+    yield TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}
+    assert not path.exists(), "a test that is marked no_database has used one"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,20 +141,19 @@ def cheap_hashing() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def make_shared_app(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Flask]]:
+def make_shared_app(databases: Databases) -> Iterator[Callable[..., Flask]]:
     """Make an application, and a database, that all tests of a module share."""
-    apps: list[Flask] = []
+    apps: dict[str, Flask] = {}
 
     def make(**changes: str) -> Flask:
-        path = tmp_path_factory.mktemp("shared") / "app.db"
-        shutil.copy(template, path)
-        environ = TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"} | changes
-        apps.append(create_app(Settings.from_environ(environ)))
-        return apps[-1]
+        url = databases.take()
+        apps[url] = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url} | changes))
+        return apps[url]
 
     yield make
-    for app in apps:
+    for url, app in apps.items():
         app.extensions["database"].kw["bind"].dispose()
+        databases.put_back(url)
 
 
 @pytest.fixture

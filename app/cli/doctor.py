@@ -179,7 +179,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     if is_missing:
         yield Finding("database", FAULT, "There is no database yet.", setup)
         return
-    if not look_at_database().is_ok:
+    if not look_at_database(is_patient=True).is_ok:
         yield Finding(
             "database",
             FAULT,

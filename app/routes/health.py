@@ -11,12 +11,21 @@ from app.schemas import LiveOutput, ReadyOutput
 from app.security import public
 from app.server import is_draining
 from app.services import health
-from app.utils import make_problem
+from app.utils import AppError, make_problem
 
 if TYPE_CHECKING:
     from flask import Response
 
 blueprint = Blueprint("health", __name__, description="What load balancers ask")
+
+
+class NotReady(AppError):
+    """Requests cannot be answered now."""
+
+    status = 503
+    code = "not_ready"
+    title = "Not ready"
+    detail = "The database is away, or takes no writes."
 
 
 @blueprint.route("/livez")
@@ -30,6 +39,7 @@ def get_live() -> dict[str, str]:
 
 @blueprint.route("/readyz")
 @blueprint.response(200, ReadyOutput)
+@blueprint.raises(NotReady)
 @exempt
 @public
 def get_ready() -> Any:
@@ -37,7 +47,7 @@ def get_ready() -> Any:
     database = health.look_at_database()
     checks = {"database": database.state, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
     if not database.is_ok:
-        return _refuse("The database is away, or takes no writes.", checks)
+        return _refuse(NotReady.detail, checks)
     if is_draining():
         return _refuse("The server is about to stop.", checks)
     return {"status": "ok" if checks["ratelimit"] == "ok" else "degraded", "checks": checks}
@@ -45,5 +55,10 @@ def get_ready() -> Any:
 
 def _refuse(detail: str, checks: dict[str, str]) -> Response:
     return make_problem(
-        status=503, code="not_ready", title="Not ready", detail=detail, retry_after_seconds=1, checks=checks
+        status=NotReady.status,
+        code=NotReady.code,
+        title=NotReady.title,
+        detail=detail,
+        retry_after_seconds=1,
+        checks=checks,
     )

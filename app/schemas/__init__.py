@@ -365,3 +365,4 @@ class ProblemOutput(Output):
     errors = fields.Dict(
         keys=fields.String(), values=fields.List(fields.String()), metadata={"description": "For bad input: by field."}
     )
+    checks = fields.Nested(ChecksOutput, metadata={"description": "For `not_ready`: the state of each part."})

@@ -10,7 +10,7 @@ import pytest
 from app.cli.config import describe_settings, mask_address
 from app.config import MASK, Settings
 from app.extensions import get_settings
-from tests.conftest import TEST_ENVIRON
+from tests.databases import TEST_ENVIRON
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Operator
 
 
+@pytest.mark.no_database
 def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
     shown = operator.do("config", "show")
     assert shown.keys() == {field.name.upper() for field in dataclasses.fields(Settings)}
@@ -27,6 +28,7 @@ def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
     assert shown["DATABASE_URL"].startswith("sqlite:///")
 
 
+@pytest.mark.no_database
 def test_a_database_is_shown_without_its_password(app: Flask) -> None:
     with app.app_context():
         settings = dataclasses.replace(get_settings(), database_url="postgresql://gate:hunter2@db.example/app")

@@ -79,6 +79,7 @@ def test_nobody_who_can_administer_is_a_fault(app: Flask, factory: Factory) -> N
     assert examine(app)[1]["administrator"] == "fault"
 
 
+@pytest.mark.only_on("sqlite", reason="it is about a file")
 def test_a_database_that_is_not_there_is_a_fault_and_is_not_made(
     make_app: Callable[..., Flask], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_database_that_is_not_there_is_a_fault_and_is_not_made(
     assert not path.exists()
 
 
+@pytest.mark.only_on("sqlite", reason="it is about a file")
 def test_a_database_that_does_not_answer_is_a_fault(make_app: Callable[..., Flask], tmp_path: Path) -> None:
     path = tmp_path / "broken.db"
     path.write_text("this is no database, only text that is long enough to be looked at" * 20)
@@ -97,10 +99,10 @@ def test_a_database_that_does_not_answer_is_a_fault(make_app: Callable[..., Flas
     assert ill["database"] == "fault"
 
 
-def test_a_database_without_its_migrations_is_a_fault(make_app: Callable[..., Flask], tmp_path: Path) -> None:
-    path = tmp_path / "empty.db"
-    path.touch()
-    code, ill = examine(make_app(DATABASE_URL=f"sqlite:///{path}"))
+def test_a_database_without_its_migrations_is_a_fault(
+    make_app: Callable[..., Flask], make_database: Callable[..., str]
+) -> None:
+    code, ill = examine(make_app(DATABASE_URL=make_database(is_migrated=False)))
     assert code == 1
     assert ill["migrations"] == "fault"
 

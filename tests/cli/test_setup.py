@@ -19,7 +19,7 @@ from app.services import admins, users
 from app.services.accounts import hash_new_password
 from app.services.setup import make_first_admin
 from tests.cli.conftest import Operator
-from tests.conftest import TEST_ENVIRON
+from tests.databases import TEST_ENVIRON
 from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> dict[str, str]:
-    """Settings with a database that does not exist yet."""
-    return TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{tmp_path}/new/app.db", "LOG_LEVEL": "INFO"}
+def empty(tmp_path: Path, database_kind: str, make_database: Callable[..., str]) -> dict[str, str]:
+    """Settings with a database that has no tables; an SQLite file does not even have a folder."""
+    is_file = database_kind == "sqlite"
+    url = f"sqlite:///{tmp_path}/new/app.db" if is_file else make_database(is_migrated=False)
+    return TEST_ENVIRON | {"DATABASE_URL": url, "LOG_LEVEL": "INFO"}
 
 
 def flask(*args: str, cwd: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -73,6 +75,7 @@ def test_two_setups_at_once_make_one_database_with_one_administrator(tmp_path: P
     assert [user["roles"] for user in listed["items"]] == [["admin", "user"]]
 
 
+@pytest.mark.no_database
 def test_wrong_settings_are_named_by_the_doctor_and_stop_everything_else(tmp_path: Path, empty: dict[str, str]) -> None:
     wrong = empty | {"PORT": "none", "SECRET_KEY": "short-secret", "LOG_LEVEL": "\x1b[2J"}
     doctor = flask("doctor", "--json", cwd=tmp_path, environ=wrong)
@@ -89,8 +92,10 @@ def test_wrong_settings_are_named_by_the_doctor_and_stop_everything_else(tmp_pat
         assert "\x1b" not in other.stderr
 
 
-def test_a_made_up_password_is_shown_in_a_frame_and_signs_in(make_app: Callable[..., Flask], tmp_path: Path) -> None:
-    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
+def test_a_made_up_password_is_shown_in_a_frame_and_signs_in(
+    make_app: Callable[..., Flask], make_database: Callable[..., str]
+) -> None:
+    app = make_app(DATABASE_URL=make_database(is_migrated=False))
     output = Operator(app).run("setup").stdout
     (line,) = [line for line in output.splitlines() if "Password:" in line]
     body = {"email": "root@example.com", "password": line.strip("| ").removeprefix("Password:").strip()}
@@ -134,9 +139,9 @@ def test_a_setup_that_dies_between_user_and_role_leaves_neither(app: Flask, monk
 
 
 def test_migrations_wait_for_whoever_applies_them_already(
-    make_app: Callable[..., Flask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., Flask], make_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/new.db")
+    app = make_app(DATABASE_URL=make_database(is_migrated=False))
     monkeypatch.setattr("app.database.locks.WAIT_SECONDS", 0)
     with app.app_context(), hold_lock(db.engine, "migrations"):
         assert "LockTimeout" in Operator(app).fail("setup")

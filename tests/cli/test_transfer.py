@@ -93,16 +93,18 @@ def test_a_csv_file_is_imported_with_roles_and_an_audit_entry_each(
 
 
 def test_what_was_exported_is_imported_elsewhere_as_it_was(
-    operator: Operator, factory: Factory, tmp_path: Path, make_app: Callable[..., Flask], template: Path
+    operator: Operator,
+    factory: Factory,
+    tmp_path: Path,
+    make_app: Callable[..., Flask],
+    make_database: Callable[..., str],
 ) -> None:
     factory.admin(email="ada@example.com", name="Ada \u017d\u00f3")
     factory.user(email="bob@example.com", password=None)
     operator.do("user", "deactivate", "bob@example.com")
     file = str(tmp_path / "users.jsonl")
     assert operator.do("user", "export", file, "--with-hashes") == {"file": file, "count": 2, "with_hashes": True}
-    elsewhere = tmp_path / "elsewhere.db"
-    elsewhere.write_bytes(template.read_bytes())
-    other = Operator(make_app(DATABASE_URL=f"sqlite:///{elsewhere}"))
+    other = Operator(make_app(DATABASE_URL=make_database()))
     assert other.do("user", "import", file)["imported"] == 2
     assert other.do("user", "list") == operator.do("user", "list")
     assert find_user(other.app, "ada").password_hash == find_user(operator.app, "ada").password_hash
@@ -323,6 +325,7 @@ def db_count() -> Any:
     return sa.select(sa.func.count()).select_from(AuditEntry).where(AuditEntry.action == "user.imported")
 
 
+@pytest.mark.no_database
 def test_a_file_that_is_not_there_or_of_no_known_kind_is_one_clear_line(operator: Operator, tmp_path: Path) -> None:
     assert "No such file" in operator.fail("user", "import", str(tmp_path / "none.csv"))
     assert operator.run("user", "import", str(tmp_path / "users.xml")).exit_code == 2

@@ -107,6 +107,7 @@ def test_an_address_is_taken_once(operator: Operator) -> None:
 @pytest.mark.parametrize(
     "email", ["nobody", "a@b@c", "", "ada@example.com\0", "\udcff@example.com", "a" * 300 + "@x.example"]
 )
+@pytest.mark.no_database
 def test_what_is_no_address_is_a_fault_of_usage(operator: Operator, email: str) -> None:
     result = operator.run("user", "grant", email, "admin")
     assert result.exit_code == 2
@@ -211,6 +212,7 @@ def test_a_role_cannot_be_set_to_what_is_none_and_admin_not_at_all(operator: Ope
     assert "admin always holds every permission" in operator.fail("role", "set", "admin", "users:read")
 
 
+@pytest.mark.no_database
 def test_an_unexpected_error_is_one_line_without_its_text(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise KeyError("postgresql://user:secret@host/db")

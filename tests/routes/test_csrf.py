@@ -65,6 +65,7 @@ def test_a_token_from_before_signing_in_is_worth_nothing_afterwards(browser: Bro
     assert browser.client.patch(ME, json={"name": "x"}, headers=headers).status_code == 200
 
 
+@pytest.mark.no_database
 def test_an_anonymous_call_to_a_guarded_route_is_401(browser: Browser) -> None:
     response = browser.client.patch(ME, json={"name": "x"})
     assert (response.status_code, response.get_json()["code"]) == (401, "not_signed_in")

@@ -38,6 +38,7 @@ def test_strangers_share_the_accounts_key_whether_or_not_there_is_one(app: Flask
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", [], None, 5, {}, {"email": None}, {"email": 5}, {"email": "x"}, {"email": ["a"]}]
 )
+@pytest.mark.no_database
 def test_a_body_that_names_no_account_has_no_key(app: Flask, body: object) -> None:
     assert find_account(app, body) == ""
 

@@ -104,22 +104,26 @@ def test_answers_of_every_status_carry_the_headers_and_errors_are_problems(
                 assert problem["type"].endswith(problem["code"])
 
 
+@pytest.mark.no_database
 def test_an_error_of_ours_tells_nothing_about_its_inside(failing_app: Flask) -> None:
     response = failing_app.test_client().get("/fail/bug")
     assert response.get_json()["code"] == "internal_error"
     assert not re.search(r"secret-in|ZeroDivision|Traceback|\.py", response.text)
 
 
+@pytest.mark.no_database
 def test_retry_after_is_a_whole_second_at_least(failing_app: Flask) -> None:
     client = failing_app.test_client()
     assert client.get("/fail/limit").headers["Retry-After"] == "1"
     assert client.get("/fail/away").headers["Retry-After"] == "7"
 
 
+@pytest.mark.no_database
 def test_a_refused_method_names_those_that_are_taken(app: Flask) -> None:
     assert app.test_client().put("/api/v1/users/me").headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH"
 
 
+@pytest.mark.no_database
 def test_static_files_carry_the_headers_and_may_be_kept(app: Flask, tmp_path: Any) -> None:
     (tmp_path / "style.css").write_text("body {}")
     app.static_folder = str(tmp_path)
@@ -131,12 +135,14 @@ def test_static_files_carry_the_headers_and_may_be_kept(app: Flask, tmp_path: An
         assert app.test_client().get(path).status_code == 404
 
 
+@pytest.mark.no_database
 def test_the_documentation_may_load_our_own_files_and_nothing_else(app: Flask) -> None:
     policy = app.test_client().get("/docs").headers["Content-Security-Policy"].split("; ")
     assert set(policy) >= DIRECTIVES | {"script-src 'self'", "connect-src 'self'"}
     assert not re.search(r"unsafe|http|\*", " ".join(policy))
 
 
+@pytest.mark.no_database
 def test_https_is_asked_for_again_only_where_cookies_need_it(make_app: Callable[..., Flask]) -> None:
     secure, plain = make_app(SESSION_COOKIE_SECURE="true"), make_app()
     header = secure.test_client().get("/livez", base_url="https://localhost").headers["Strict-Transport-Security"]
@@ -162,6 +168,7 @@ def test_https_is_asked_for_again_only_where_cookies_need_it(make_app: Callable[
         "/docs/",
     ],
 )
+@pytest.mark.no_database
 def test_no_path_is_answered_with_a_redirect(app: Flask, path: str) -> None:
     environ = {"PATH_INFO": path.replace("%09", "\t"), "HTTP_HOST": "localhost"}
     response = app.test_client().get("/", environ_overrides=environ)
@@ -170,6 +177,7 @@ def test_no_path_is_answered_with_a_redirect(app: Flask, path: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["0123abcd", "a.request~id_of-the.caller", "x" * 128])
+@pytest.mark.no_database
 def test_a_well_formed_request_id_is_kept(app: Flask, given: str) -> None:
     response = app.test_client().get("/nothing", headers={"X-Request-ID": given})
     assert response.headers["X-Request-ID"] == response.get_json()["request_id"] == given
@@ -179,16 +187,19 @@ def test_a_well_formed_request_id_is_kept(app: Flask, given: str) -> None:
     "given",
     ["", "short", "x" * 129, "with space", 'quote"inside', "<script>x</script>", "é" * 8, "abcdefgh\t", "a,b,c,d,e"],
 )
+@pytest.mark.no_database
 def test_any_other_request_id_is_replaced(app: Flask, given: str) -> None:
     response = app.test_client().get("/livez", headers={"X-Request-ID": given})
     assert uuid.UUID(response.headers["X-Request-ID"]).version == 7
 
 
+@pytest.mark.no_database
 def test_a_line_break_cannot_hide_at_the_end_of_a_request_id(app: Flask) -> None:
     response = app.test_client().get("/livez", environ_overrides={"HTTP_X_REQUEST_ID": "abcdefgh\n"})
     assert uuid.UUID(response.headers["X-Request-ID"]).version == 7
 
 
+@pytest.mark.no_database
 def test_two_requests_have_two_ids(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/livez").headers["X-Request-ID"] != client.get("/livez").headers["X-Request-ID"]

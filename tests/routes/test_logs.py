@@ -63,6 +63,7 @@ def test_a_request_is_one_line_that_says_who_what_and_how_long(log: Log, user_br
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.no_database
 def test_whatever_a_caller_sends_stays_inside_one_line(log: Log, app: Flask, attack: str) -> None:
     client = app.test_client()
     client.get("/livez")
@@ -123,6 +124,7 @@ def test_a_database_error_is_logged_without_statement_parameters_and_url(log: Lo
         assert secret not in log.text
 
 
+@pytest.mark.no_database
 def test_a_logged_exception_shows_where_and_not_what(log: Log) -> None:
     def fail() -> None:
         raise IntegrityError("INSERT a-secret-value", {}, ValueError("a-secret-value"))
@@ -137,6 +139,7 @@ def test_a_logged_exception_shows_where_and_not_what(log: Log) -> None:
     assert len(log.lines) == 1
 
 
+@pytest.mark.no_database
 def test_what_libraries_note_below_a_warning_is_not_logged(log: Log) -> None:
     for name in ("sqlalchemy.engine.Engine", "werkzeug", "urllib3", "some.new.library", "flask_cors.core"):
         logging.getLogger(name).info("a-secret-value")
@@ -146,11 +149,13 @@ def test_what_libraries_note_below_a_warning_is_not_logged(log: Log) -> None:
     assert len(log.lines) == 5
 
 
+@pytest.mark.no_database
 def test_a_record_that_cannot_be_formatted_shows_nothing_of_its_values(log: Log) -> None:
     logging.getLogger("app.anything").warning("%d", "a-secret-value")
     assert log.text == ""
 
 
+@pytest.mark.no_database
 def test_errors_that_caused_each_other_in_a_circle_are_described_once(log: Log) -> None:
     first, second = ValueError("a"), TypeError("b")
     first.__cause__, second.__cause__ = second, first
@@ -158,6 +163,7 @@ def test_errors_that_caused_each_other_in_a_circle_are_described_once(log: Log) 
     assert log.text.count("ValueError") == log.text.count("TypeError") == 1
 
 
+@pytest.mark.no_database
 def test_json_lines_are_json_with_the_same_names(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
@@ -170,6 +176,7 @@ def test_json_lines_are_json_with_the_same_names(app: Flask, monkeypatch: pytest
     assert (line["status"], line["route"], line["message"], line["user_agent"]) == (404, None, "GET /nothing", "curl/8")
 
 
+@pytest.mark.no_database
 def test_the_level_is_ours_alone(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)

@@ -47,6 +47,7 @@ def test_behind_two_proxies_the_second_from_the_right_counts(make_app: Callable[
     assert find_ip(app, user, X_Forwarded_For="6.6.6.6") == "127.0.0.1"
 
 
+@pytest.mark.no_database
 def test_a_forwarded_host_is_checked_like_any_other(make_app: Callable[..., Flask]) -> None:
     client = make_app(TRUSTED_PROXIES="1", ALLOWED_HOSTS="accounts.example.com").test_client()
     allowed = {"Host": "backend", "X-Forwarded-Host": "accounts.example.com"}
@@ -60,6 +61,7 @@ def test_a_forwarded_host_is_checked_like_any_other(make_app: Callable[..., Flas
 @pytest.mark.parametrize(
     "host", ["accounts.example.com", "ACCOUNTS.example.com", "accounts.example.com:8443", "[::1]:1"]
 )
+@pytest.mark.no_database
 def test_a_listed_host_is_answered_with_any_port(make_app: Callable[..., Flask], host: str) -> None:
     app = make_app(ALLOWED_HOSTS="accounts.example.com,[::1],with-port.example.com:81")
     assert app.test_client().get(LIVE, headers={"Host": host}).status_code == 200
@@ -85,6 +87,7 @@ def test_a_listed_host_is_answered_with_any_port(make_app: Callable[..., Flask],
         "[::1",
     ],
 )
+@pytest.mark.no_database
 def test_another_host_is_a_problem_with_all_the_usual_headers(make_app: Callable[..., Flask], host: str) -> None:
     app = make_app(ALLOWED_HOSTS="accounts.example.com,[::1],with-port.example.com:81")
     response = app.test_client().get(LIVE, headers={"Host": host})
@@ -102,6 +105,7 @@ def cors_app(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "http://[::1]:3000"])
+@pytest.mark.no_database
 def test_a_listed_origin_may_call_with_credentials(cors_app: Flask, origin: str) -> None:
     response = cors_app.test_client().get(LIVE, headers={"Origin": origin})
     assert response.headers.getlist("Access-Control-Allow-Origin") == [origin]
@@ -129,6 +133,7 @@ def test_a_listed_origin_may_call_with_credentials(cors_app: Flask, origin: str)
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+@pytest.mark.no_database
 def test_an_unlisted_origin_gets_nothing_and_caches_are_told(cors_app: Flask, method: str, origin: str | None) -> None:
     headers = {"Access-Control-Request-Method": "DELETE"} | ({"Origin": origin} if origin else {})
     response = cors_app.test_client().open(LIVE, method=method, headers=headers)
@@ -136,6 +141,7 @@ def test_an_unlisted_origin_gets_nothing_and_caches_are_told(cors_app: Flask, me
     assert "Origin" in response.vary
 
 
+@pytest.mark.no_database
 def test_a_preflight_tells_methods_and_headers_and_needs_nobody_signed_in(cors_app: Flask) -> None:
     wanted = "content-type, x-csrf-token, x-evil"
     headers = {
@@ -155,12 +161,14 @@ def test_a_preflight_tells_methods_and_headers_and_needs_nobody_signed_in(cors_a
 
 
 @pytest.mark.parametrize("path", ["/nothing", ME, "/api/v1/users"])
+@pytest.mark.no_database
 def test_errors_can_be_read_by_a_listed_origin_too(cors_app: Flask, path: str) -> None:
     response = cors_app.test_client().get(path, headers={"Origin": ORIGIN})
     assert response.status_code >= 400
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
 
 
+@pytest.mark.no_database
 def test_without_listed_origins_nobody_elses_page_may_read_anything(app: Flask) -> None:
     response = app.test_client().get(LIVE, headers={"Origin": ORIGIN})
     assert not any(name in response.headers for name in CORS)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import collections
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,15 +13,19 @@ from openapi_spec_validator import validate
 
 from app import create_app
 from app.config import Settings
+from app.database import Health, make_engine, probe
 from app.security import PasswordHasher
 from app.utils import AppError
-from tests.conftest import TEST_ENVIRON
+from tests.databases import TEST_ENVIRON
 from tests.factories import Browser, Factory
+from tests.servers.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
+
+    from tests.databases import Databases
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -53,10 +54,9 @@ class Caller:
         return {"Cookie": f"session={cookie.value}", "X-CSRF-Token": token}
 
 
-# The document decides which tests there are, so the application has to exist when they are collected; its database,
-# a copy of the template, comes with the first of them.
-FOLDER = Path(tempfile.mkdtemp(prefix="gatehouse-openapi-"))
-APP = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{FOLDER / 'app.db'}"}))
+# The document decides which tests there are, so the application has to exist when they are collected; its database
+# comes with the first of them.
+APP = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": "sqlite:///nowhere/app.db"}))
 schema = schemathesis.openapi.from_wsgi("/openapi.json", APP)
 # Making the boundary cases takes a minute in each process; test_bad_input tries those of every field.
 schema.config.phases.update(phases=["examples", "fuzzing"])
@@ -66,14 +66,17 @@ thoroughly = settings(
 
 
 @pytest.fixture(scope="module")
-def app(template: Path) -> Iterator[Flask]:
-    shutil.copy(template, FOLDER / "app.db")
-    APP.extensions["password_hasher"] = PasswordHasher(
-        concurrency=4, capacity=64
-    )  # made again: cheap, as everywhere in the tests
+def app(databases: Databases) -> Iterator[Flask]:
+    url = databases.take()
+    engine = make_engine(url)
+    APP.extensions["database"].configure(bind=engine)
+    # The first look may take longer than /readyz waits.
+    wait_until(lambda: probe(engine).is_ok, within_seconds=10, what="the database")
+    # Made again: cheap, as everywhere in the tests.
+    APP.extensions["password_hasher"] = PasswordHasher(concurrency=4, capacity=64)
     yield APP
-    APP.extensions["database"].kw["bind"].dispose()
-    shutil.rmtree(FOLDER)
+    engine.dispose()
+    databases.put_back(url)
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +96,14 @@ def test_every_answer_is_as_documented_whoever_asks(case: Any, callers: dict[str
         case.call_and_validate(headers=caller.make_headers())
 
 
-def test_the_document_is_valid_openapi(app: Flask) -> None:
-    document = app.test_client().get("/openapi.json").get_json()
+def test_the_document_is_valid_openapi() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
     assert document["openapi"].startswith("3.1")
     validate(document)
 
 
-def test_every_operation_has_a_name_of_its_own_a_summary_and_says_who_may_call_it(app: Flask) -> None:
-    document = app.test_client().get("/openapi.json").get_json()
+def test_every_operation_has_a_name_of_its_own_a_summary_and_says_who_may_call_it() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
     operations = [path[method] for path in document["paths"].values() for method in METHODS & path.keys()]
     names = collections.Counter(operation["operationId"] for operation in operations)
     assert [name for name, count in names.items() if count > 1] == []
@@ -108,16 +111,25 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_says_who_may_call_i
     assert [operation["operationId"] for operation in operations if "security" not in operation] == []
 
 
-def test_every_route_is_in_the_document(app: Flask) -> None:
-    document = app.test_client().get("/openapi.json").get_json()
+def test_every_route_is_in_the_document() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
     documented = sum(len(METHODS & path.keys()) for path in document["paths"].values())
     routed = [
         (rule.rule, method)
-        for rule in app.url_map.iter_rules()
+        for rule in APP.url_map.iter_rules()
         if rule.endpoint != "static"
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     ]
     assert documented == len(routed)
+
+
+def test_what_not_being_ready_looks_like_is_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.health.probe", lambda *_, **__: Health("away", 0.0))
+    client = APP.test_client()
+    body, document = client.get("/readyz").get_json(), client.get("/openapi.json").get_json()
+    assert body["checks"] == {"database": "away", "ratelimit": "ok"}
+    assert body.keys() <= document["components"]["schemas"]["ProblemOutput"]["properties"].keys()
+    assert f"`{body['code']}`" in document["paths"]["/readyz"]["get"]["responses"]["503"]["description"]
 
 
 def test_error_codes_are_unique_and_every_one_has_a_title_and_a_detail() -> None:

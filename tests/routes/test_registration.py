@@ -118,6 +118,7 @@ def test_a_password_is_the_same_however_the_keyboard_composes_it(app: Flask, bro
 
 
 @pytest.mark.parametrize("password", ["x" * 257, "x" * 50_000])
+@pytest.mark.no_database
 def test_an_over_long_password_is_refused_before_it_is_hashed(
     app: Flask, browser: Browser, password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

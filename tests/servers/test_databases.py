@@ -15,7 +15,7 @@ from app.config import Settings
 from app.database.search_index import is_search_object
 from app.extensions import db
 from app.models import Base
-from tests.conftest import TEST_ENVIRON
+from tests.databases import TEST_ENVIRON
 from tests.factories import PASSWORD, Browser, Factory
 
 from .harness.mariadb import MariaDb

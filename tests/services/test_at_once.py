@@ -1,4 +1,4 @@
-"""What happens when two do it at the same instant: threads on one SQLite file."""
+"""What happens when two do it at the same instant."""
 
 from __future__ import annotations
 

@@ -106,9 +106,13 @@ class MariaDb(ServerProcess):
         self.launch([self._program, "--no-defaults", *places, *settings])
         wait_until(self._is_answering, within_seconds=START_SECONDS, what=f"MariaDB to start:\n{self.log}")
 
-    def make_url(self, query: str = "", *, port: int | None = None) -> str:
+    def make_url(self, query: str = "", *, port: int | None = None, database: str = DATABASE) -> str:
         """Return the URL to give to the code under test, through the proxy on ``port`` where there is one."""
-        return make_url(port or self.port, query=query)
+        return make_url(port or self.port, query=query, database=database)
+
+    def make_database(self, name: str) -> None:
+        """Make one more empty database that the code under test may do everything in."""
+        self.administrate(f"CREATE DATABASE {name}", f"GRANT ALL ON {name}.* TO '{USER}'@'%'")
 
     def administrate(self, *statements: str, database: str | None = DATABASE) -> list[tuple[Any, ...]]:
         """Run ``statements`` as root over the socket, past the code under test, and return the last one's rows."""
@@ -141,7 +145,7 @@ class MariaDb(ServerProcess):
         return True
 
 
-def make_url(*ports: int, query: str = "") -> str:
+def make_url(*ports: int, query: str = "", database: str = DATABASE) -> str:
     """Return a URL of several servers on this machine, in that order."""
     hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-    return f"mysql://{USER}:{URL_PASSWORD}@{hosts}/{DATABASE}{'?' if query else ''}{query}"
+    return f"mysql://{USER}:{URL_PASSWORD}@{hosts}/{database}{'?' if query else ''}{query}"

@@ -154,9 +154,13 @@ class Postgres(ServerProcess):
         """Turn a standby into a server that takes writes; return when it does."""
         self.run([self._programs / "pg_ctl", "promote", "--pgdata", self.data, "--wait"])
 
-    def make_url(self, query: str = "", *, port: int | None = None) -> str:
+    def make_url(self, query: str = "", *, port: int | None = None, database: str = DATABASE) -> str:
         """Return the URL to give to the code under test, through the proxy on ``port`` where there is one."""
-        return make_url(port or self.port, query=query)
+        return make_url(port or self.port, query=query, database=database)
+
+    def make_database(self, name: str) -> None:
+        """Make one more empty database that the code under test may do everything in."""
+        self.administrate(f"CREATE DATABASE {name} OWNER {USER}")
 
     def execute(self, *statements: str, user: str = USER, database: str = DATABASE) -> list[tuple[Any, ...]]:
         """Run ``statements`` directly, past the code under test, and return the last one's rows."""
@@ -186,7 +190,7 @@ class Postgres(ServerProcess):
         return True
 
 
-def make_url(*ports: int, query: str = "") -> str:
+def make_url(*ports: int, query: str = "", database: str = DATABASE) -> str:
     """Return a URL of several servers on this machine, in that order."""
     hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
-    return f"postgresql://{USER}:{URL_PASSWORD}@{hosts}/{DATABASE}{'?' if query else ''}{query}"
+    return f"postgresql://{USER}:{URL_PASSWORD}@{hosts}/{database}{'?' if query else ''}{query}"
