@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> Flask:
         )
     register_error_handlers(app)
 
-    db.init_app(app, make_engine(settings.database_url))
+    db.init_app(app, make_engine(settings.database_url, require_tls=settings.database_require_tls))
     migrate.init_app(app, db, directory=str(ROOT / "app" / "migrations"))
     app.extensions["password_hasher"] = PasswordHasher(
         concurrency=settings.password_hashing_concurrency,

@@ -220,6 +220,7 @@ class Settings:
     secret_key_fallbacks: tuple[str, ...] = _setting(_parse_secret_keys, "", is_secret=True)
 
     database_url: str = _setting(_parse_database_url, "sqlite:///var/app.db", is_secret=True)
+    database_require_tls: bool = _setting(_parse_bool, "false", production="true")
 
     ratelimit_storage_uri: str = _setting(_parse_storage_uri, "memory://", is_secret=True)
     ratelimit_enabled: bool = _setting(_parse_bool, "true")
@@ -309,6 +310,11 @@ def _find_cross_faults(values: Mapping[str, Any]) -> list[str]:
             "SECRET_KEY: expected a key, got none;"
             " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
+    if values.get("database_require_tls") and "database_url" in values:
+        try:
+            parse_database_url(values["database_url"], require_tls=True)
+        except DatabaseUrlError as error:
+            faults.append(f"DATABASE_URL: expected {error}")
     if values.get("allowed_hosts") == ():
         faults.append("ALLOWED_HOSTS: expected the host names that this server answers to, got none")
     if values.get("admin_password") and not values.get("admin_email", True):

@@ -13,18 +13,20 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, VAR
-from app.database import DatabaseUnavailable, parse_database_url
+from app.database import TLS_WORDS, DatabaseUnavailable, diagnose, get_target, parse_database_url
 from app.extensions import db, get_settings, limiter
 from app.services import admins
-from app.services.health import look_at_database
 
 from .migrations import find_revisions
 from .terminal import Report, operator_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from app.config import Settings
+    from app.database import Diagnosis
+
+    from .migrations import Revisions
 
 # Where an application that could not be configured keeps the reasons.
 FAULTS: Final = "settings_faults"
@@ -34,17 +36,20 @@ WARNING: Final = "warning"
 FAULT: Final = "fault"
 
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# A database with a fault that leaves its tables readable.
+_USABLE: Final = frozenset({"none", "encoding"})
 _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: ``status`` is ok, warning or fault; ``remedy`` is what to do."""
+    """One thing looked at: ``status`` is ok, warning or fault; ``remedy`` is what to do; ``code`` is for programs."""
 
     check: str
     status: str
     message: str
     remedy: str = ""
+    code: str = ""
 
 
 @operator_command("doctor")
@@ -167,8 +172,11 @@ def _check_transport(database_url: str) -> Iterator[Finding]:
     target = parse_database_url(database_url)
     if all(host.is_local for host in target.hosts) or target.tls_mode in _VERIFYING:
         return
-    wanted = "ssl_ca=…&ssl_verify_identity=true" if target.dialect == "mysql" else "sslmode=verify-full&sslrootcert=…"
-    yield Finding("database TLS", WARNING, "The database's server is not verified.", f"Add {wanted} to DATABASE_URL.")
+    fault = "The database's server is not verified."
+    if target.tls_mode == "disable":
+        fault = "What is sent to the database travels in clear."
+    remedy = f"Add {TLS_WORDS[target.dialect][0]} to DATABASE_URL."
+    yield Finding("database TLS", WARNING, fault, remedy, code=f"tls_{target.tls_mode}")
 
 
 def _check_database(settings: Settings) -> Iterator[Finding]:
@@ -177,28 +185,28 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     # Connecting would make the file.
     is_missing = db.engine.dialect.name == "sqlite" and url.database and not Path(url.database).exists()
     if is_missing:
-        yield Finding("database", FAULT, "There is no database yet.", setup)
+        yield Finding("database", FAULT, "There is no database yet.", setup, code="database")
         return
-    if not look_at_database(is_patient=True).is_ok:
+    diagnoses = diagnose(get_target(db.engine))
+    yield from _describe_hosts(diagnoses)
+    if diagnoses and not any(diagnosis.ailment in _USABLE for diagnosis in diagnoses):
+        return
+    try:
+        schema = _describe_schema(find_revisions())
+        if not diagnoses:
+            yield Finding("database", OK, "The file can be read.")
+        yield schema
+        if schema.status != OK:
+            return
+        has_admin = admins.has_active_admin()
+    except (SQLAlchemyError, DatabaseUnavailable) as error:
         yield Finding(
             "database",
             FAULT,
-            "The database does not answer.",
-            "See that it runs, and that DATABASE_URL names the right host, port, user, password and database.",
+            f"Its tables cannot be read ({type(error).__name__}).",
+            "Let this user use them (GRANT), or name the right database in DATABASE_URL.",
+            code="tables",
         )
-        return
-    yield Finding("database", OK, f"{db.engine.dialect.name} answers.")
-    try:
-        revisions = find_revisions()
-        if not revisions.is_current:
-            yield Finding(
-                "migrations", FAULT, f"At {revisions.current or 'none'}, but {revisions.wanted} is needed.", setup
-            )
-            return
-        yield Finding("migrations", OK, f"At {revisions.wanted}, the last one.")
-        has_admin = admins.has_active_admin()
-    except (SQLAlchemyError, DatabaseUnavailable) as error:
-        yield Finding("database", FAULT, f"Its tables cannot be read ({type(error).__name__}).", setup)
         return
     if not has_admin:
         remedy = "flask --app run user create EMAIL --role admin"
@@ -209,6 +217,34 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "ADMIN_PASSWORD", WARNING, "It is still set, but does nothing any more.", "Remove it from the settings."
         )
+
+
+def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:
+    # Of several hosts one has to take writes; what is wrong with the others can wait.
+    is_served = any(diagnosis.ailment == "none" for diagnosis in diagnoses)
+    for diagnosis in diagnoses:
+        if diagnosis.ailment == "none":
+            yield Finding("database", OK, f"{diagnosis.host}: {diagnosis.fault}")
+        elif diagnosis.ailment == "read_only" and is_served:
+            yield Finding("database", OK, f"{diagnosis.host}: It stands by.")
+        else:
+            status = WARNING if is_served else FAULT
+            message = f"{diagnosis.host}: {diagnosis.fault}"
+            yield Finding("database", status, message, diagnosis.remedy, code=diagnosis.ailment)
+
+
+def _describe_schema(revisions: Revisions) -> Finding:
+    upgrade = "flask --app run setup"
+    if revisions.is_current:
+        return Finding("migrations", OK, f"At {revisions.wanted}, the last one.")
+    if revisions.current is None:
+        return Finding("migrations", FAULT, "The database has no tables of ours yet.", upgrade, code="schema_none")
+    if revisions.is_ahead:
+        message = f"At {revisions.current}, which this version does not know; it knows {revisions.wanted}."
+        remedy = f"Run the newer version again, or with it: flask --app run db downgrade {revisions.wanted}"
+        return Finding("migrations", FAULT, message, remedy, code="schema_ahead")
+    message = f"At {revisions.current}, but {revisions.wanted} is needed."
+    return Finding("migrations", FAULT, message, upgrade, code="schema_behind")
 
 
 def _check_store(settings: Settings) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ class Revisions:
 
     current: str | None
     wanted: str
+    is_ahead: bool = False
+    """Whether a newer version, of which this one knows nothing, has been at the database."""
 
     @property
     def is_current(self) -> bool:
@@ -34,7 +36,8 @@ def find_revisions() -> Revisions:
     script = ScriptDirectory.from_config(_get_config())
     with db.engine.connect() as connection:
         heads = MigrationContext.configure(connection).get_current_heads()
-    return Revisions(", ".join(heads) or None, ", ".join(script.get_heads()))
+    known = {revision.revision for revision in script.walk_revisions()}
+    return Revisions(", ".join(heads) or None, ", ".join(script.get_heads()), is_ahead=not known.issuperset(heads))
 
 
 def upgrade_database() -> None:

@@ -7,13 +7,15 @@ from app.services.setup import make_first_admin
 
 from .migrations import find_revisions, upgrade_database
 from .passwords import frame_password
-from .terminal import Report, operator_command
+from .terminal import Failure, Report, operator_command
 
 
 @operator_command("setup")
 def setup_command() -> Report:
     """Apply the migrations and make the first administrator; running it again changes nothing."""
     before = find_revisions()
+    if before.is_ahead:
+        raise Failure("A newer version of Gatehouse has changed the database. This says more: flask --app run doctor")
     if not before.is_current:
         upgrade_database()
     admin = make_first_admin()

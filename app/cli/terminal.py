@@ -13,6 +13,7 @@ from flask.cli import AppGroup, with_appcontext
 from marshmallow import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.database import DatabaseUnavailable
 from app.database.locks import LockTimeout
 from app.emails import canonicalize_email
 from app.utils import AppError, describe_stack, escape_controls
@@ -56,6 +57,8 @@ class OperatorCommand(click.Command):
             report: Report = super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except DatabaseUnavailable as error:
+            raise Failure(f"{_describe(error)} This says more: flask --app run doctor") from error
         except AppError as error:
             raise Failure(_describe(error)) from error
         except OSError as error:

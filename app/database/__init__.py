@@ -2,13 +2,14 @@
 
 from .deadlines import time_limit
 from .diagnosis import Diagnosis, diagnose
-from .engine import lift_time_limits, make_engine
+from .engine import get_target, lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from .probe import Health, probe
 from .retry import retrying, run_again
-from .url import DatabaseTarget, DatabaseUrlError, parse_database_url
+from .url import TLS_WORDS, DatabaseTarget, DatabaseUrlError, parse_database_url
 
 __all__ = [
+    "TLS_WORDS",
     "CommitOutcomeUnknown",
     "ConnectionLost",
     "DatabaseTarget",
@@ -17,6 +18,7 @@ __all__ = [
     "Diagnosis",
     "Health",
     "diagnose",
+    "get_target",
     "lift_time_limits",
     "make_engine",
     "parse_database_url",

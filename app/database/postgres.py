@@ -74,15 +74,18 @@ def _make_place(host: Host) -> dict[str, Any]:
     return {"host": ",".join([host.name] * len(addresses)), "hostaddr": ",".join(addresses), "port": host.port}
 
 
+def find_ca(target: DatabaseTarget) -> str | None:
+    """Return the file of the CAs that are believed: the target's, or else the system's where it has one."""
+    candidates = (ssl.get_default_verify_paths().cafile, *_SYSTEM_CAS)
+    return target.tls_ca or next((path for path in candidates if path and Path(path).is_file()), None)
+
+
 def _make_tls_options(target: DatabaseTarget) -> dict[str, Any]:
     options: dict[str, Any] = {"sslmode": target.tls_mode, "ssl_min_protocol_version": "TLSv1.2"}
     if target.tls_certificate and target.tls_key:
         options |= {"sslcert": target.tls_certificate, "sslkey": target.tls_key}
-    if target.tls_ca:
-        options["sslrootcert"] = target.tls_ca
-    elif target.tls_mode == "verify-full":
-        candidates = (ssl.get_default_verify_paths().cafile, *_SYSTEM_CAS)
-        options["sslrootcert"] = next((path for path in candidates if path and Path(path).is_file()), "system")
+    if target.tls_ca or target.tls_mode == "verify-full":
+        options["sslrootcert"] = find_ca(target) or "system"
     if not target.tls_mode.startswith("verify"):
         # Whoever answers may not be the server: the password is not told in clear, only proven.
         options["require_auth"] = "!password"

@@ -34,6 +34,11 @@ EXAMPLES: Final[Mapping[Dialect, str]] = {
     "postgresql": "postgresql://user:password@host:5432/database",
     "mysql": "mysql://user:password@host:3306/database",
 }
+# What asks for encryption, server verified; what says that there is to be none.
+TLS_WORDS: Final[Mapping[Dialect, tuple[str, str]]] = {
+    "postgresql": ("sslmode=verify-full (with a CA of your own also sslrootcert=FILE)", "sslmode=disable"),
+    "mysql": ("ssl=on (with a CA of your own instead ssl_ca=FILE)", "ssl=off"),
+}
 
 
 class DatabaseUrlError(ValueError):
@@ -106,8 +111,8 @@ def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarge
 
     Args:
         text: the URL.
-        require_tls: verify the server of every host that is not on this machine, unless the URL says otherwise in
-            words (``sslmode=disable``, ``ssl=off``).
+        require_tls: refuse a URL with a host that is not on this machine unless it either asks for encryption or says
+            in words that there is none (``sslmode=disable``, ``ssl=off``).
 
     Raises:
         DatabaseUrlError: it is wrong; the message completes "expected …" and shows no secret.
@@ -137,9 +142,14 @@ def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarge
         password=_decode(password),
     )
     parameters = _Parameters(dialect, query)
-    is_remote = any(not host.is_local for host in target.hosts)
-    target = dataclasses.replace(target, **parameters.numbers())
-    return parameters.add_tls(target, must_verify=require_tls and is_remote)
+    target = parameters.add_tls(dataclasses.replace(target, **parameters.numbers()))
+    if require_tls and target.tls_mode == "prefer" and not all(host.is_local for host in target.hosts):
+        encrypted, clear = TLS_WORDS[dialect]
+        raise DatabaseUrlError(
+            f"encryption to a host that is not on this machine: add {encrypted}, or {clear} if what is sent there may"
+            " travel in clear"
+        )
+    return target
 
 
 def _parse_path(location: str) -> str:
@@ -263,26 +273,22 @@ class _Parameters:
                     raise DatabaseUrlError(f"the parameter {name} as {error}") from None
         return numbers
 
-    def add_tls(self, target: DatabaseTarget, *, must_verify: bool) -> DatabaseTarget:
-        """Return ``target`` with what the URL says about encryption, or the safe default."""
+    def add_tls(self, target: DatabaseTarget) -> DatabaseTarget:
+        """Return ``target`` with what the URL says about encryption."""
         files: dict[str, Any] = {
             field: self._file(name) for name, field in _FILES[self._dialect].items() if name in self._values
         }
         if ("tls_certificate" in files) != ("tls_key" in files):
             raise DatabaseUrlError(f"both or neither of {' and '.join(list(_FILES[self._dialect])[1:])}")
-        mode = self._find_mode(has_files=bool(files), default="verify-full" if must_verify else "prefer")
+        mode = self._find_mode(default="verify-full" if files else "prefer")
         off = "sslmode=disable" if self._dialect == "postgresql" else "ssl=off"
         if mode == "disable" and files:
             raise DatabaseUrlError(f"either {off} or certificates, not both")
         if mode == "verify-ca" and "tls_ca" not in files:
             raise DatabaseUrlError(f"{next(iter(_FILES[self._dialect]))}, without which no host name means no check")
-        if mode == "prefer" and must_verify:
-            raise DatabaseUrlError(f"encryption to a host that is not local; {off} says in words that there is none")
         return dataclasses.replace(target, tls_mode=mode, **files)
 
-    def _find_mode(self, *, has_files: bool, default: TlsMode) -> TlsMode:
-        if has_files:
-            default = "verify-full"
+    def _find_mode(self, *, default: TlsMode) -> TlsMode:
         if self._dialect == "postgresql":
             mode: TlsMode = self._values.get("sslmode", default)  # type: ignore[assignment] # one of _WORDS
             return mode

@@ -119,6 +119,25 @@ def test_production_wants_what_it_must_not_guess() -> None:
     assert [fault.partition(":")[0] for fault in error.value.faults] == ["SECRET_KEY", "ALLOWED_HOSTS"]
 
 
+REMOTE = f"postgresql://gatehouse:{SECRET}@db1.example.com,db2.example.com/gatehouse"
+
+
+def test_production_refuses_a_remote_database_without_a_word_about_encryption() -> None:
+    production = {"APP_ENV": "production", "ALLOWED_HOSTS": "a.example.com"}
+    with pytest.raises(SettingsError, match=r"DATABASE_URL: .*sslmode=verify-full .*sslmode=disable") as error:
+        read(**production, DATABASE_URL=REMOTE)
+    assert SECRET not in str(error.value)
+    for word in ("sslmode=disable", "sslmode=require", "sslmode=verify-full"):
+        assert read(**production, DATABASE_URL=f"{REMOTE}?{word}").database_url.endswith(word)
+    assert read(**production, DATABASE_URL=REMOTE, DATABASE_REQUIRE_TLS="false").database_url == REMOTE
+
+
+def test_a_setting_requires_encryption_and_not_the_environments_name() -> None:
+    assert read(DATABASE_URL=REMOTE).database_url == REMOTE
+    assert find_faults(DATABASE_URL=REMOTE, DATABASE_REQUIRE_TLS="true") == ["DATABASE_URL"]
+    assert find_faults(DATABASE_URL="mysql://h", DATABASE_REQUIRE_TLS="true") == ["DATABASE_URL"]
+
+
 def test_the_environments_name_chooses_defaults_and_nothing_else() -> None:
     production = read(APP_ENV="production", ALLOWED_HOSTS="a.example.com")
     assert (production.session_cookie_secure, production.log_format, production.admin_email) == (True, "json", None)

@@ -141,13 +141,28 @@ def test_a_target_does_not_print_its_password() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
-def test_a_remote_host_is_verified_unless_the_url_says_otherwise_in_words(scheme: str) -> None:
-    assert parse_database_url(f"{scheme}://u:p@db/d", require_tls=True).tls_mode == "verify-full"
-    assert parse_database_url(f"{scheme}://u:p@localhost,db/d", require_tls=True).tls_mode == "verify-full"
-    assert parse_database_url(f"{scheme}://u:p@localhost/d", require_tls=True).tls_mode == "prefer"
-    assert parse_database_url(f"{scheme}://u:p@db/d").tls_mode == "prefer"
-    off = "sslmode=disable" if scheme == "postgresql" else "ssl=off"
-    assert parse_database_url(f"{scheme}://u:p@db/d?{off}", require_tls=True).tls_mode == "disable"
+def test_where_encryption_is_required_a_remote_host_takes_a_word_about_it(scheme: str) -> None:
+    words = {
+        "postgresql": {
+            "sslmode=disable": "disable",
+            "sslmode=require": "require",
+            "sslmode=verify-full": "verify-full",
+        },
+        "mysql": {"ssl=off": "disable", "ssl=unverified": "require", "ssl=on": "verify-full"},
+    }[scheme]
+    for hosts in ("db", "10.0.0.1", "[2001:db8::1]", "db1,db2", "localhost,db", "%2Frun%2Fdb,db"):
+        assert parse_database_url(f"{scheme}://u:p@{hosts}/d").tls_mode == "prefer"
+        message = refuse(f"{scheme}://u:{PASSWORD}@{hosts}/d", require_tls=True)
+        assert all(word in message for word in list(words)[::2])
+        assert PASSWORD not in message
+        for word, mode in words.items():
+            assert parse_database_url(f"{scheme}://u:p@{hosts}/d?{word}", require_tls=True).tls_mode == mode
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+@pytest.mark.parametrize("hosts", ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fdb", "127.0.0.1:1,[::1]:2,localhost:3"])
+def test_where_encryption_is_required_this_machine_is_free(scheme: str, hosts: str) -> None:
+    assert parse_database_url(f"{scheme}://u:p@{hosts}/d", require_tls=True).tls_mode == "prefer"
 
 
 def test_encrypting_only_if_the_server_likes_is_refused_where_encryption_is_required() -> None:
