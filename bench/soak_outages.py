@@ -1,9 +1,10 @@
-"""Fail the product's database over under many clients for a while, and print what they saw of it.
+"""Fail the product's database over, or freeze it, under many clients for a while, and print what they saw of it.
 
 Usage: python -m bench.soak_outages failover [--clients 8] [--seconds 20]
+       python -m bench.soak_outages postgresql|mariadb [--clients 24] [--seconds 30]
 
 Exits 1 if an answer took longer than 5 s, was neither what was asked for nor a problem with Retry-After, if a worker
-was replaced, or if an acknowledged account is missing.
+was replaced, if an acknowledged account is missing, or if somebody was signed out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.servers.conftest import make_server
 from tests.servers.outages.failover import fail_over
+from tests.servers.outages.freeze import ME, SIGN_IN, WITHOUT_DATABASE, Load, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,15 +59,32 @@ def soak_failover(folder: Path, *, clients: int, seconds: float) -> bool:
     return is_kept and not count_faults(found.answers)
 
 
+def soak_freeze(name: str, folder: Path, *, clients: int, seconds: float) -> bool:
+    """Print what came of a freeze, and say whether every promise was kept."""
+    with make_server(name) as server:
+        found = freeze(server, folder, seconds=seconds, load=Load(signed_in=clients))
+    print("while it stood still:")
+    print_answers(found.find_during(ME, SIGN_IN, *(f"GET {path}" for path in WITHOUT_DATABASE)))
+    print(f"back after {found.back_after_seconds:.2f} s, {found.connections} connections left", end=", ")
+    print(f"{found.signed_out} signed out, workers {found.pids_before} and {found.pids_after} afterwards")
+    return not found.signed_out and found.pids_after == found.pids_before and not count_faults(found.answers)
+
+
 def main() -> int:
     """Run the outage that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("outage", choices=("failover",))
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("outage", choices=("failover", "postgresql", "mariadb"))
+    parser.add_argument("--clients", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=0)
     arguments = parser.parse_args()
+    is_failover = arguments.outage == "failover"
+    clients = arguments.clients or (8 if is_failover else 24)
+    seconds = arguments.seconds or (20 if is_failover else 30)
     with tempfile.TemporaryDirectory() as folder:
-        is_kept = soak_failover(Path(folder), clients=arguments.clients, seconds=arguments.seconds)
+        if is_failover:
+            is_kept = soak_failover(Path(folder), clients=clients, seconds=seconds)
+        else:
+            is_kept = soak_freeze(arguments.outage, Path(folder), clients=clients, seconds=seconds)
     return 0 if is_kept else 1
 
 
