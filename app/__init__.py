@@ -78,12 +78,15 @@ def create_app(settings: Settings) -> Flask:
         )
     register_error_handlers(app)
 
-    db.init_app(app, make_engine(settings.database_url, require_tls=settings.database_require_tls))
+    # A quarter of the threads, one at least, is left to the other routes.
+    most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
+    engine = make_engine(
+        settings.database_url, require_tls=settings.database_require_tls, most_connections=most_waiting
+    )
+    db.init_app(app, engine)
     migrate.init_app(app, db, directory=str(ROOT / "app" / "migrations"))
     app.extensions["password_hasher"] = PasswordHasher(
-        concurrency=settings.password_hashing_concurrency,
-        # A quarter of the threads, one at least, is left to the other routes.
-        capacity=max(1, settings.threads - max(1, settings.threads // 4)),
+        concurrency=settings.password_hashing_concurrency, capacity=most_waiting
     )
     app.extensions["password_policy"] = PasswordPolicy(min_length=settings.password_min_length)
     login_manager.init_app(app)

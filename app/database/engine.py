@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
@@ -35,6 +37,8 @@ logging.getLogger(f"{__name__}._Pool").setLevel(logging.WARNING)
 _IS_COMMITTING: Final = "is_committing"
 _IS_PATIENT: Final = "is_patient"
 _WAS_USED: Final = "was_used"
+# How long it takes at most that, of all connections of a busy pool, none is given back by a server that is well.
+SILENCE_SECONDS: Final = 0.5
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 
 
@@ -42,19 +46,57 @@ _TARGETS: Final[WeakKeyDictionary[sa.Engine, DatabaseTarget]] = WeakKeyDictionar
 
 
 class _Pool(sa.QueuePool):
-    """A pool that, when all its connections are taken, says so in our words."""
+    """A pool that, when all its connections are taken, says so in our words.
+
+    To a server nobody waits for one while none of them shows a sign of life either: whoever waits holds one of our
+    threads, and routes without a database need those.
+    """
 
     # Its log is SQLAlchemy's, not ours: at DEBUG it shows connections.
     __module__ = sa.QueuePool.__module__
+    silence_seconds = math.inf
+
+    def __init__(self, creator: Any, *, timeout: float, **options: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
+        super().__init__(creator, timeout=min(timeout, self.silence_seconds), **options)
+        self._patience_seconds = timeout
+        self._moved_at = time.monotonic()
+
+    def recreate(self) -> _Pool:
+        """Return a new pool of the same kind."""
+        pool = cast("_Pool", super().recreate())
+        pool._patience_seconds = self._patience_seconds  # noqa: SLF001 - another of us
+        return pool
 
     def _do_get(self) -> ConnectionPoolEntry:
-        try:
-            return super()._do_get()
-        except sa.exc.TimeoutError as error:
-            raise DatabaseUnavailable("All connections to the database are taken.") from error
+        give_up_at = time.monotonic() + self._patience_seconds
+        while True:
+            is_silent = time.monotonic() - self._moved_at > self.silence_seconds
+            if is_silent and self.checkedin() == 0 and self.overflow() >= self._max_overflow:
+                raise DatabaseUnavailable("All connections to the database are taken, and none is answered.")
+            try:
+                entry = super()._do_get()
+            except sa.exc.TimeoutError as error:
+                if time.monotonic() >= give_up_at:
+                    raise DatabaseUnavailable("All connections to the database are taken.") from error
+            else:
+                self._moved_at = time.monotonic()
+                return entry
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._moved_at = time.monotonic()
+        super()._do_return_conn(record)
 
 
-def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> sa.Engine:
+class _ServerPool(_Pool):
+    """The pool of connections to a server; SQLite's writers queue, and all of them may wait for one."""
+
+    __module__ = sa.QueuePool.__module__
+    silence_seconds = SILENCE_SECONDS
+
+
+def make_engine(
+    target: DatabaseTarget | str, *, require_tls: bool = False, most_connections: int | None = None
+) -> sa.Engine:
     """Return an engine on ``target``; it connects when first used.
 
     What is executed on it raises, beyond SQLAlchemy's own errors, ``ConnectionLost``, ``CommitOutcomeUnknown`` or
@@ -63,6 +105,7 @@ def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> s
     Args:
         target: a checked target, or a URL to check.
         require_tls: as for ``parse_database_url``, where ``target`` is a URL.
+        most_connections: to a server, however many the URL allows.
 
     Raises:
         DatabaseUrlError: the URL is wrong.
@@ -83,6 +126,10 @@ def make_engine(target: DatabaseTarget | str, *, require_tls: bool = False) -> s
         _FaultNamer(engine, connector=None)
     else:
         connector = Connector(target)
+        options["poolclass"] = _ServerPool
+        if most_connections is not None:
+            options["pool_size"] = min(target.pool_size, most_connections)
+            options["max_overflow"] = min(target.max_overflow, most_connections - options["pool_size"])
         if target.dialect == "postgresql":
             options["use_native_hstore"] = False  # it would ask for the type at every connect
         # The URL has no password, so that nothing that prints an engine can tell it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +42,11 @@ def measure(call: Callable[[], object]) -> tuple[BaseException | None, float]:
     except DatabaseUnavailable as error:
         return error, time.monotonic() - begun_at
     return None, time.monotonic() - begun_at
+
+
+def sleep(engine: sa.Engine, seconds: float) -> None:
+    with engine.connect() as connection:
+        connection.execute(sa.text(sleep_statement(engine, seconds)))
 
 
 def assert_nothing_leaked(engine: sa.Engine, server: Server) -> None:
@@ -273,6 +279,31 @@ def test_when_all_connections_are_taken_the_next_caller_is_told_soon(
     assert type(error) is DatabaseUnavailable
     assert seconds < 2
     assert find_is_answering(engine)
+
+
+def test_nobody_waits_patiently_for_connections_that_show_no_sign_of_life(
+    server: Server, connect: Callable[[str], sa.Engine]
+) -> None:
+    engine = connect(server.make_url("pool_size=1&max_overflow=0&pool_timeout=10"))
+    engine.dispose()  # the pool that takes its place is as impatient
+    with engine.connect() as connection:
+        get_connection_id(connection)
+        for most_seconds in (2.0, 0.4):
+            error, seconds = measure(lambda: read_numbers(engine))
+            assert type(error) is DatabaseUnavailable
+            assert seconds < most_seconds
+    assert find_is_answering(engine)
+
+
+def test_whoever_waits_while_others_come_and_go_gets_a_connection(
+    server: Server, connect: Callable[[str], sa.Engine]
+) -> None:
+    engine = connect(server.make_url("pool_size=2&max_overflow=0&pool_timeout=10"))
+    with engine.connect() as held:
+        get_connection_id(held)
+        with ThreadPoolExecutor(6) as pool:
+            waiting = [pool.submit(sleep, engine, 0.3) for _ in range(6)]
+        assert [future.exception() for future in waiting] == [None] * 6
 
 
 def test_two_transactions_that_deadlock_both_get_through(server: Server, connect: Callable[[str], sa.Engine]) -> None:

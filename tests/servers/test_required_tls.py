@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import TEST_ENVIRON
+from tests.databases import TEST_ENVIRON
 
 from .conftest import MARIADB, POSTGRES
 from .harness import mariadb, postgres

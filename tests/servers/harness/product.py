@@ -11,7 +11,10 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.databases import TEST_ENVIRON
+
 from .ports import find_free_port
+from .processes import list_tree
 from .waiting import wait_until
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+WORKERS = 2
 
 
 class Product:
@@ -51,6 +55,17 @@ class Product:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """The ids of the processes that serve."""
+        assert self._process is not None
+        return list_tree(self._process.pid)[1:]
+
+    def migrate(self) -> None:
+        """Bring the database's schema up to date."""
+        command = [sys.executable, "-m", "flask", "--app", "run", "db", "upgrade"]
+        subprocess.run(command, cwd=self.root, env=self.environ, check=True, capture_output=True)
+
     def stop(self) -> int:
         """End the server as an operator does and return its exit code."""
         assert self._process is not None
@@ -70,3 +85,11 @@ class Product:
                 return bool(response.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+
+
+def make_product(url: str, *, folder: Path) -> Product:
+    """Return the product, not yet started, without rate limits and on the database of ``url`` brought up to date."""
+    environ = TEST_ENVIRON | {"DATABASE_URL": url, "WORKERS": str(WORKERS), "LOG_LEVEL": "WARNING"}
+    product = Product(environ, folder=folder)
+    product.migrate()
+    return product

@@ -1,0 +1,1 @@
+"""Outages of the database under the product and its clients, and what the clients saw of them."""
