@@ -105,14 +105,12 @@ def test_an_administrator_unlocks_an_account(app: Flask, factory: Factory) -> No
     assert guess(stranger, user.email).status_code == 401
 
 
-@pytest.mark.no_database
 def test_every_answer_of_a_limited_route_carries_the_policy(browser: Browser) -> None:
     response = browser.get("/api/v1/auth/csrf")
     assert response.headers["RateLimit-Policy"]
     assert response.headers["RateLimit"]
 
 
-@pytest.mark.no_database
 def test_health_is_not_limited(make_app: Callable[..., Flask]) -> None:
     browser = Browser(make_app(RATELIMIT_ENABLED="true", RATELIMIT_DEFAULT="1/hour"))
     assert [browser.get("/livez").status_code for _ in range(3)] == [200, 200, 200]

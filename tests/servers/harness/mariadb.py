@@ -112,7 +112,7 @@ class MariaDb(ServerProcess):
 
     def make_database(self, name: str) -> None:
         """Make one more empty database that the code under test may do everything in."""
-        self.administrate(f"CREATE DATABASE {name}", f"GRANT ALL ON {name}.* TO '{USER}'@'%'")
+        self.administrate(f"CREATE DATABASE {name} CHARACTER SET utf8mb4", f"GRANT ALL ON {name}.* TO '{USER}'@'%'")
 
     def administrate(self, *statements: str, database: str | None = DATABASE) -> list[tuple[Any, ...]]:
         """Run ``statements`` as root over the socket, past the code under test, and return the last one's rows."""
