@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SERVERS = ("postgresql", "mariadb", "redis", "chromium")
 DATABASES = ("sqlite", "postgresql", "mariadb")
 # What is said to run on every database, does: each test of these folders that uses one, unless it is marked.
-ON_EVERY_DATABASE = ("routes", "services", "cli")
+ON_EVERY_DATABASE = ("routes", "services", "cli", "servers")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,9 +18,9 @@ from app.ratelimit.memory import MemoryStore
 from app.ratelimit.plan import US, Limit
 from app.ratelimit.scripts import DECIDE
 from bench.ratelimit.peers import STRATEGIES, Peer
+from tests.servers.harness.proxy import Proxy
 from tests.servers.redis_clusters import running_cluster
 from tests.servers.redis_servers import wait_until
-from tests.servers.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def tell_time(clock: Callable[[], float]) -> AbstractContextManager[object]:
 
 def bench_round_trips(report: Report, server: RedisServer) -> None:
     """Count round trips at a proxy."""
-    with TcpProxy(server.port) as proxy:
+    with Proxy(server.port) as proxy:
         uri = f"redis://127.0.0.1:{proxy.port}/0"
         engine = Engine(uri, budget_ms=1000)
         for notation in ("5/minute", "5/minute;100/hour;1000/day", ";".join(f"5/{n} minutes" for n in range(1, 11))):
@@ -80,7 +80,7 @@ def bench_round_trips(report: Report, server: RedisServer) -> None:
         engine.close()
 
 
-def _count_trips(proxy: TcpProxy, work: Callable[[], object]) -> int:
+def _count_trips(proxy: Proxy, work: Callable[[], object]) -> int:
     time.sleep(0.02)
     before = proxy.round_trips_count
     work()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ratelimit import Charge, Engine, Fallback, Plan, compile_plan
+from tests.servers.harness.proxy import NO_FAULT, Fault, Proxy
 from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
-from tests.servers.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,26 +213,26 @@ def test_a_wrong_password_is_an_outage_until_it_is_right(server: RedisServer, en
 
 
 def test_a_proxy_that_hangs_delays_and_cuts_never_stops_a_decision(server: RedisServer) -> None:
-    with TcpProxy(server.port) as proxy:
+    with Proxy(server.port) as proxy:
         engine = Engine(f"redis://127.0.0.1:{proxy.port}")
         wait_until(lambda: not ask(engine).is_local)
-        proxy.is_hanging = True
+        proxy.fault = Fault(is_hanging=True)
         assert ask(engine).is_local
-        proxy.is_hanging = False
+        proxy.fault = NO_FAULT
         wait_for_return(engine)
         proxy.cut()
         assert ask(engine).is_local
         wait_for_return(engine)
-        proxy.delay_seconds = 0.2
+        proxy.fault = Fault(delay_seconds=0.2)
         assert ask(engine).is_local
         assert all(ask(engine).is_local for _ in range(20))
-        proxy.delay_seconds = 0
+        proxy.fault = NO_FAULT
         wait_for_return(engine)
         engine.close()
 
 
 def test_a_request_takes_one_round_trip_and_a_known_refusal_none(server: RedisServer) -> None:
-    with TcpProxy(server.port) as proxy:
+    with Proxy(server.port) as proxy:
         engine = Engine(f"redis://127.0.0.1:{proxy.port}", budget_ms=1000)
         plans = [compile_plan("5/minute;100/hour;1000/day", scope=scope) for scope in "ab"]
         charges = [Charge(plan, subject) for plan, subject in zip(plans, ["address:1", "account:2"], strict=True)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.ratelimit import Charge, Engine, compile_plan
+from tests.servers.harness.tls import Authority
 from tests.servers.redis_clusters import running_cluster, running_sentinels
 from tests.servers.redis_servers import RedisServer, running, wait_until
-from tests.servers.throwaway_ca import ThrowawayCa
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,12 +76,11 @@ def test_an_acl_user_with_no_more_rights_than_the_limiter_needs() -> None:
 
 
 def make_tls_server(folder: Path, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> RedisServer:
-    authority = ThrowawayCa(folder)
-    certificate, key = authority.issue("server", hosts=hosts)
-    client_certificate, client_key = authority.issue("client")
-    own = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
-    options = (*own, "--tls-ca-cert-file", str(authority.certificate))
-    files = {"ca": str(authority.certificate), "client_cert": str(client_certificate), "client_key": str(client_key)}
+    authority = Authority(folder)
+    server, client = authority.issue("server", hosts=hosts), authority.issue("client", is_client=True)
+    own = ("--tls-cert-file", str(server.certificate), "--tls-key-file", str(server.key))
+    options = (*own, "--tls-ca-cert-file", str(authority.path))
+    files = {"ca": str(authority.path), "client_cert": str(client.certificate), "client_key": str(client.key)}
     return RedisServer(options, tls=files)
 
 

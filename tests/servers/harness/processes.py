@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STOP_SECONDS = 20.0
+# Its input ends when the tests' process does, however that ended. SIGQUIT ends PostgreSQL's children too.
+WATCH = 'cat >/dev/null; kill -QUIT "$0"; sleep 2; kill -KILL "$0"; rm -rf "$1"'
 
 
 def find_program(name: str, *folders: str) -> Path | None:
@@ -58,6 +60,7 @@ class ServerProcess:
             self._identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._tree: list[int] = []
         atexit.register(self.remove)
 
@@ -100,6 +103,13 @@ class ServerProcess:
                 start_new_session=True,
                 **self._identity,
             )
+        self._dismiss_watcher()
+        self._watcher = subprocess.Popen(
+            ["sh", "-c", WATCH, str(self.pid), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     @property
     def log_path(self) -> Path:
@@ -136,6 +146,7 @@ class ServerProcess:
         if self._process is None:
             return
         self._signal(list_tree(self.pid) if self.is_running else [], signal.SIGKILL)
+        self._dismiss_watcher()
         self._process.wait(STOP_SECONDS)
         self._process = None
 
@@ -155,6 +166,12 @@ class ServerProcess:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.remove)
+
+    def _dismiss_watcher(self) -> None:
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._watcher = None
 
     @staticmethod
     def _signal(pids: list[int], number: signal.Signals) -> None:

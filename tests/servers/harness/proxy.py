@@ -22,6 +22,7 @@ class Fault:
 
     Attributes:
         is_silent: take connections and bytes, and never pass anything on.
+        is_hanging: hold everything back until the fault is over, then pass it on.
         delay_seconds: wait that long before passing on each piece of a reply.
         bytes_per_piece: pass replies on in pieces of this many bytes, each delayed.
         cut_after_bytes: pass on so many bytes of the replies that follow, then close.
@@ -29,6 +30,7 @@ class Fault:
     """
 
     is_silent: bool = False
+    is_hanging: bool = False
     delay_seconds: float = 0.0
     bytes_per_piece: int = CHUNK_BYTES
     cut_after_bytes: int | None = None
@@ -49,6 +51,7 @@ class Proxy:
         self.fault = NO_FAULT
         self.sent = bytearray()  # what clients sent, in all
         self.accepted = 0
+        self.round_trips_count = 0  # replies after something was sent
         self.port = 0
         self.listen()
 
@@ -108,17 +111,24 @@ class Proxy:
             self._sockets.add(upstream)
         for each in (client, upstream):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=self._pump_replies, args=(upstream, client), daemon=True).start()
+        asked = threading.Event()
+        threading.Thread(target=self._pump_replies, args=(upstream, client, asked), daemon=True).start()
         with contextlib.suppress(OSError):
             while data := client.recv(CHUNK_BYTES):
                 self.sent += data
+                self._wait_while_hanging()
                 if not self.fault.is_silent:
+                    asked.set()
                     upstream.sendall(data)
         self._drop(client, upstream)
 
-    def _pump_replies(self, upstream: socket.socket, client: socket.socket) -> None:
+    def _pump_replies(self, upstream: socket.socket, client: socket.socket, asked: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := upstream.recv(CHUNK_BYTES):
+                self._wait_while_hanging()
+                if asked.is_set():
+                    asked.clear()
+                    self.round_trips_count += 1
                 if not self._pass_on(data, client):
                     break
         self._drop(client, upstream)
@@ -138,6 +148,10 @@ class Proxy:
                 return False
             client.sendall(piece)
         return True
+
+    def _wait_while_hanging(self) -> None:
+        while self.fault.is_hanging and self._listener is not None:
+            time.sleep(0.005)
 
     def _drop(self, *sockets: socket.socket) -> None:
         with self._lock:
