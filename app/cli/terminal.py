@@ -65,7 +65,9 @@ class OperatorCommand(click.Command):
             # The text of one that a driver raised may hold more than the operator should see.
             where = f"{error.filename}: " if isinstance(error.filename, str) else ""
             raise Failure(f"{where}{error.strerror or type(error).__name__}") from error
-        except (SQLAlchemyError, LockTimeout) as error:
+        except LockTimeout as error:
+            raise Failure(str(error)) from error
+        except SQLAlchemyError as error:
             logger.debug("the database failed", extra={"stack": describe_stack(error)})
             message = f"The database did not do it ({type(error).__name__}). This says more: flask --app run doctor"
             raise Failure(message) from error

@@ -18,8 +18,8 @@ WAIT_SECONDS: Final = 300.0
 _RETRY_SECONDS: Final = 0.1
 
 
-class LockTimeout(Exception):
-    """Another process has held the lock for too long."""
+class LockTimeout(RuntimeError):  # Flask-Migrate shows these without a traceback
+    """Somebody else has held a lock for too long; the message says what to do."""
 
 
 @contextmanager
@@ -82,5 +82,8 @@ def _wait(take: Callable[[], bool], wait_seconds: float) -> None:
     deadline = time.monotonic() + wait_seconds
     while not take():
         if time.monotonic() > deadline:
-            raise LockTimeout(f"another process has been at it for {wait_seconds:.0f} s")
+            raise LockTimeout(
+                f"Another process has been at it for more than {wait_seconds:.0f} s. See whether it still runs,"
+                " then run this again."
+            )
         time.sleep(_RETRY_SECONDS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from .schema import waiting_for_others
 from .search import make_search_text
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def create_search(op: Operations) -> None:
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
         vector = f"to_tsvector('simple'::regconfig, {COLUMN})"
-        with _each_on_its_own(op):
+        with _each_on_its_own(op), waiting_for_others(op.get_bind()):
             # One that was interrupted is there, and invalid.
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")
             op.execute(f"CREATE INDEX CONCURRENTLY {INDEX} ON {TABLE} USING gin (({vector}))")
@@ -99,7 +100,7 @@ def drop_search(op: Operations) -> None:
     """Take the full-text index away; doing it twice changes nothing more."""
     connection = op.get_bind()
     if connection.dialect.name == "postgresql":
-        with _each_on_its_own(op):
+        with _each_on_its_own(op), waiting_for_others(op.get_bind()):
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")
     elif connection.dialect.name == "sqlite":
         for statement in _SQLITE_DOWN:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alembic import context
 
 from app.database import lift_time_limits
 from app.database.locks import hold_lock
+from app.database.schema import find_orphans, keeping_referring_rows, limit_lock_waits, retry_while_locked
 from app.database.search_index import is_search_object
 from app.extensions import db
 from app.models import Base
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
 
 
 def _is_ours(_thing: object, name: str | None, _kind: str, _is_reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's signature
@@ -29,17 +35,24 @@ def run_migrations() -> None:
             context.run_migrations()
         return
     # Two servers that start at once must not both create the tables.
+    with hold_lock(db.engine, "migrations"):
+        retry_while_locked(_migrate)
+
+
+def _migrate() -> None:
     with (
-        hold_lock(db.engine, "migrations"),
         db.engine.connect().execution_options(is_write=True) as connection,
+        keeping_referring_rows(connection),
     ):
         lift_time_limits(connection)
+        limit_lock_waits(connection)
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
             compare_type=True,
             # An index that is made while nobody waits cannot be made inside one transaction with everything else.
             transaction_per_migration=True,
+            on_version_apply=_refuse_orphans,
             include_object=_is_ours,
             # Our own column types are written as types.UtcDateTime(); script.py.mako imports them.
             user_module_prefix="types.",
@@ -47,6 +60,13 @@ def run_migrations() -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
+
+
+def _refuse_orphans(ctx: MigrationContext, *_: object, **__: object) -> None:
+    """Roll a migration back, before its commit, that would leave rows which refer to nothing."""
+    orphaned = find_orphans(ctx.connection)
+    if orphaned:
+        raise RuntimeError(f"Rows of {', '.join(orphaned)} would refer to nothing. The migration was taken back.")
 
 
 run_migrations()

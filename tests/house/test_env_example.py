@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from app.config import ROOT, Settings
+from tests.servers.harness.tls import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +38,8 @@ def test_the_default_that_is_shown_is_the_default(name: str, value: str) -> None
 
 @pytest.mark.parametrize(("name", "value"), FORMS)
 def test_every_form_that_is_shown_is_accepted(name: str, value: str, tmp_path: Path) -> None:
-    if "ssl_ca_certs" in value:
-        pytest.skip("that file is read at once; the limiter's tests make one")
-    certificate = tmp_path / "file.pem"
-    certificate.touch()
-    FIELDS[name].metadata["parse"](re.sub(r"/etc/ssl/[\w.-]+", str(certificate), value))
+    authority = Authority(tmp_path)
+    FIELDS[name].metadata["parse"](re.sub(r"/etc/ssl/[\w.-]+", str(authority.path), value))
 
 
 def test_the_forms_cover_every_database_and_every_kind_of_redis() -> None:

@@ -19,7 +19,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("users", sa.Column("search_text", SearchText(), nullable=False, server_default=""))
+    # What follows commits as it goes, so that the column may be there from a run that did not get to the end.
+    if "search_text" not in {column["name"] for column in sa.inspect(op.get_bind()).get_columns("users")}:
+        op.add_column("users", sa.Column("search_text", SearchText(), nullable=False, server_default=""))
     fill_search_text(op)  # type: ignore[arg-type] # a module that stands in for Operations
     create_search(op)  # type: ignore[arg-type] # a module that stands in for Operations
 

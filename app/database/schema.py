@@ -1,0 +1,113 @@
+"""Changes of the schema that keep nobody else waiting for long."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg2
+import pymysql
+import sqlalchemy as sa
+
+from .faults import DatabaseUnavailable
+from .locks import LockTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Whoever comes after one that waits for a table's lock waits behind it: this is what a change costs everybody else at
+# most, each time that it tries. MySQL knows whole seconds only.
+LOCK_WAIT_MS: Final = 400
+MYSQL_LOCK_WAIT_SECONDS: Final = 1
+# Pauses between, in which those who waited get on; the longest follows the most tries.
+PAUSE_SECONDS: Final = (0.2, 2.0)
+GIVE_UP_SECONDS: Final = 300.0
+
+_POSTGRES_CONFLICTS: Final = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected
+_MYSQL_CONFLICTS: Final = frozenset({1205, 1213})  # lock wait timeout (a table's too), deadlock
+
+
+def limit_lock_waits(connection: sa.Connection) -> None:
+    """Let statements on ``connection`` fail soon where they meet a lock; ``retry_while_locked`` tries again."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET SESSION lock_timeout = {LOCK_WAIT_MS}")
+        connection.commit()
+    elif connection.dialect.name in {"mysql", "mariadb"}:
+        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {MYSQL_LOCK_WAIT_SECONDS}")
+        connection.commit()
+
+
+@contextmanager
+def keeping_referring_rows(connection: sa.Connection) -> Iterator[None]:
+    """Let SQLite's tables be made anew in the block without what refers to them going with the old ones.
+
+    Dropping a table there deletes its rows first, and ON DELETE CASCADE what refers to them. The switch does nothing
+    inside a transaction. ``find_orphans`` says whether every reference still leads somewhere.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        driver.execute("PRAGMA foreign_keys=ON")
+
+
+def find_orphans(connection: sa.Connection | None) -> list[str]:
+    """Return the tables with rows that refer to nothing; only SQLite can have any, while its switch is off."""
+    if connection is None or connection.dialect.name != "sqlite":
+        return []
+    return sorted({str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")})
+
+
+@contextmanager
+def waiting_for_others(connection: sa.Connection) -> Iterator[None]:
+    """Let CREATE or DROP INDEX CONCURRENTLY in the block wait for as long as it takes: nobody waits behind it.
+
+    It waits for every transaction that was there before, and a timeout would throw a finished index away.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql(f"SET SESSION lock_timeout = {round(GIVE_UP_SECONDS * 1000)}")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"SET SESSION lock_timeout = {LOCK_WAIT_MS}")
+
+
+def retry_while_locked(change: Callable[[], None], *, give_up_seconds: float | None = None) -> None:
+    """Call ``change`` until it meets no lock of somebody else's; it goes on where it left off.
+
+    Raises:
+        LockTimeout: somebody held one all the time; the message says what to do.
+    """
+    give_up_at = time.monotonic() + (GIVE_UP_SECONDS if give_up_seconds is None else give_up_seconds)
+    shortest, pause = PAUSE_SECONDS[0], PAUSE_SECONDS[0]
+    while True:
+        try:
+            change()
+        except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
+            if not _is_lock_conflict(error):
+                raise
+            if time.monotonic() > give_up_at:
+                raise LockTimeout(
+                    "Other transactions hold the tables all the time. End the long ones (pg_stat_activity, SHOW"
+                    " PROCESSLIST), then run this again: it goes on where it left off."
+                ) from error
+        else:
+            return
+        time.sleep(random.uniform(shortest, pause))  # noqa: S311 - no secret hangs on it
+        pause = min(pause * 2, PAUSE_SECONDS[1])
+
+
+def _is_lock_conflict(error: DatabaseUnavailable | sa.exc.DBAPIError) -> bool:
+    origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error.__cause__
+    if isinstance(origin, psycopg2.Error):
+        return origin.pgcode in _POSTGRES_CONFLICTS
+    return isinstance(origin, pymysql.err.Error) and origin.args[:1] != () and origin.args[0] in _MYSQL_CONFLICTS
