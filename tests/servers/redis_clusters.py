@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.servers.redis_servers import RedisServer, wait_until
 
@@ -72,11 +72,23 @@ class SentinelGroup:
 class Cluster:
     """Three masters with a replica each."""
 
-    def __init__(self, *, masters: int = 3, replicas: int = 1, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        masters: int = 3,
+        replicas: int = 1,
+        options: tuple[str, ...] = (),
+        tls: dict[str, str] | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Prepare the nodes; with ``tls``, the files of certificates, they talk to each other by TLS too."""
         base = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), *options)
         count = masters * (1 + replicas)
         self.masters_count = masters
-        self.servers = [RedisServer((*base, "--cluster-config-file", "nodes.conf")) for _ in range(count)]
+        self.servers = [
+            RedisServer((*base, "--cluster-config-file", "nodes.conf"), tls=tls or {}, password=password)
+            for _ in range(count)
+        ]
 
     def start(self) -> Cluster:
         """Start every server, join them, and return when each knows all slots."""
@@ -173,9 +185,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(**options: Any) -> Iterator[Cluster]:
     """Yield a cluster that runs inside the block."""
-    cluster = Cluster()
+    cluster = Cluster(**options)
     try:
         yield cluster.start()
     finally:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 PLAN = compile_plan("3/minute;1000/hour;5000/day", scope="transport")
 ODD_PASSWORD = "p@ss:w/ord %}"
+RIGHTS = "~rl1:* resetchannels -@all +@connection +@sortedset +@scripting +pexpire +unlink +time +select +scan"
 ODD_PASSWORD_ENCODED = "p%40ss%3Aw%2Ford%20%25%7D"
 
 
 def assert_decides_in_store(uri: str) -> None:
-    engine = Engine(uri)
+    # Generous, because connecting by TLS on a busy machine takes longer than a decision may.
+    engine = Engine(uri, budget_ms=1000)
     try:
         wait_until(lambda: not engine.decide(Charge(PLAN, "warm", 0)).is_local, what="the first decision by the store")
         charges = Charge(PLAN, "address:1"), Charge(compile_plan("9/minute", scope="other"), "account:2")
@@ -67,20 +69,33 @@ def test_a_password() -> None:
 
 
 def test_an_acl_user_with_no_more_rights_than_the_limiter_needs() -> None:
-    rights = "~rl1:* resetchannels -@all +@connection +@sortedset +@scripting +pexpire +unlink +time +select +scan"
     with running() as server:
         with server.client() as client:
-            client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *rights.split())
+            client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *RIGHTS.split())
         assert_decides_in_store(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
         assert_stays_away(f"redis://nobody:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
 
 
-def make_tls_server(folder: Path, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> RedisServer:
+def make_tls(
+    folder: Path, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return a server's options for TLS, and the files that its clients need."""
     authority = Authority(folder)
     server, client = authority.issue("server", hosts=hosts), authority.issue("client", is_client=True)
-    own = ("--tls-cert-file", str(server.certificate), "--tls-key-file", str(server.key))
-    options = (*own, "--tls-ca-cert-file", str(authority.path))
+    options = {
+        "cert": server.certificate,
+        "key": server.key,
+        # What the nodes of a cluster show each other.
+        "client-cert": client.certificate,
+        "client-key": client.key,
+        "ca-cert": authority.path,
+    }
     files = {"ca": str(authority.path), "client_cert": str(client.certificate), "client_key": str(client.key)}
+    return tuple(word for name, path in options.items() for word in (f"--tls-{name}-file", str(path))), files
+
+
+def make_tls_server(folder: Path, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> RedisServer:
+    options, files = make_tls(folder, hosts=hosts)
     return RedisServer(options, tls=files)
 
 
@@ -138,3 +153,44 @@ def test_sentinels_that_are_all_away_take_no_working_master_with_them() -> None:
 def test_a_cluster_of_three_and_three() -> None:
     with running_cluster() as cluster:
         assert_decides_in_store(cluster.uri)
+
+
+def test_a_cluster_with_tls_a_password_and_a_user_of_few_rights(tmp_path: Path) -> None:
+    options, files = make_tls(tmp_path)
+    tls = (*options, "--tls-cluster", "yes", "--tls-replication", "yes")
+    password = ("--requirepass", ODD_PASSWORD, "--masterauth", ODD_PASSWORD)
+    rights = f"{RIGHTS} +cluster|slots +asking"
+    with running_cluster(tls=files, password=ODD_PASSWORD, options=(*tls, *password)) as cluster:
+        for server in cluster.servers:
+            with server.client() as client:
+                client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *rights.split())
+        hosts = ",".join(f"localhost:{server.port}" for server in cluster.servers[:3])
+        query = f"?ssl_ca_certs={files['ca']}&ssl_certfile={files['client_cert']}&ssl_keyfile={files['client_key']}"
+        assert_decides_in_store(f"rediss+cluster://limiter:{ODD_PASSWORD_ENCODED}@{hosts}{query}")
+        assert_stays_away(f"rediss+cluster://:wrong@{hosts}{query}")
+        assert_stays_away(f"redis+cluster://:{ODD_PASSWORD_ENCODED}@{hosts}")
+
+
+def test_a_server_that_is_loading_is_away_until_it_has_loaded() -> None:
+    with running() as server:
+        with server.client() as client:
+            client.mset({f"filler:{number}": "x" * 200 for number in range(1000)})
+            client.save()
+        server.kill()
+        # Each key takes 3 ms, and the server looks up from its work after every kilobyte.
+        server.options = ("--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024")
+        server.launch()
+        wait_until(lambda: is_loading(server), what="the server to load")
+        engine = Engine(f"redis://127.0.0.1:{server.port}/0")
+        try:
+            wait_until(lambda: engine.decide(Charge(PLAN, "a", 0)).is_local and engine.is_degraded, what="the outage")
+            assert is_loading(server)
+            wait_until(lambda: not engine.decide(Charge(PLAN, "a", 0)).is_local, what="the store")
+            assert not is_loading(server)
+        finally:
+            engine.close()
+
+
+def is_loading(server: RedisServer) -> bool:
+    with server.client() as client:
+        return bool(client.info("persistence")["loading"])
