@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import threading
 from collections import Counter
 from pathlib import Path
@@ -62,6 +63,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = kept
     for item in items:
         item.user_properties += [("database", kind) for kind in find_databases(item)]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end; each test makes enough to have it look at all of that."""
+    gc.collect()
+    gc.freeze()
 
 
 def find_databases(item: pytest.Item) -> set[str]:
