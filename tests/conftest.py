@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import threading
 from collections import Counter
 from pathlib import Path
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 SERVERS = ("postgresql", "mariadb", "redis", "chromium")
 DATABASES = ("sqlite", "postgresql", "mariadb")
-# What is said to run on every database, does: each test of these folders that uses one, unless it is marked.
-ON_EVERY_DATABASE = ("routes", "services", "cli", "servers")
+# Each test of these folders that uses a database runs on every one, unless it is marked.
+ON_EVERY_DATABASE = ("routes", "services", "cli")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,11 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test on every database, or on those that it is marked for."""
-    folder = metafunc.definition.path.relative_to(Path(__file__).parent).parts[0]
-    is_marked = metafunc.definition.get_closest_marker("no_database")
-    if "database_kind" not in metafunc.fixturenames or folder not in ON_EVERY_DATABASE or is_marked:
+    test = metafunc.definition
+    folder = test.path.relative_to(Path(__file__).parent).parts[0]
+    is_on_every = folder in ON_EVERY_DATABASE or test.get_closest_marker("every_database")
+    if "database_kind" not in metafunc.fixturenames or not is_on_every or test.get_closest_marker("no_database"):
         return
-    only = metafunc.definition.get_closest_marker("only_on")
+    only = test.get_closest_marker("only_on")
     metafunc.parametrize(
         "database_kind", [make_param(kind) for kind in (only.args if only else DATABASES)], indirect=True
     )
@@ -64,6 +66,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.user_properties += [("database", kind) for kind in find_databases(item)]
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end; each test makes enough to have it look at all of that."""
+    gc.collect()
+    gc.freeze()
+
+
 def find_databases(item: pytest.Item) -> set[str]:
     """Return the kinds of database that a test runs on."""
     servers = {mark.args[0] for mark in item.iter_markers("server")} & set(DATABASES)
@@ -76,7 +84,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     stats = terminalreporter.stats
     ran = [report for outcome in ("passed", "failed", "xfailed", "xpassed") for report in stats.get(outcome, ())]
     counts = Counter(value for report in ran for name, value in report.user_properties if name == "database")
-    terminalreporter.write_line("databases: " + ", ".join(f"{kind} {counts[kind]}" for kind in DATABASES))
+    if counts:
+        terminalreporter.write_line("databases: " + ", ".join(f"{kind} {counts[kind]}" for kind in DATABASES))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ _ALWAYS: Final = {
     500: ("internal_error",),
     503: ("database_unavailable", "outcome_unknown", "unavailable"),
 }
+# One for all: making it again for each answer of each route was most of the start.
+_PROBLEM: Final = ProblemOutput()
 _CSRF_PARAMETER: Final = {
     "in": "header",
     "name": "X-CSRF-Token",
@@ -132,7 +134,7 @@ def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:
     words = ", ".join(f"`{code}`" for code in sorted(codes))
     described: dict[str, Any] = {
         "description": f"{http.HTTPStatus(status).phrase}: {words}",
-        "schema": ProblemOutput,
+        "schema": _PROBLEM,
         "content_type": PROBLEM_CONTENT_TYPE,
     }
     if status in {429, 503}:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.databases import Databases
 
-USERS = "/api/v1/users"
+pytestmark = pytest.mark.every_database
 
 
 @pytest.fixture

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+    from tests.databases import Databases
+
+pytestmark = pytest.mark.every_database
+
 HEAD = ScriptDirectory(str(ROOT / "app" / "migrations")).get_current_head()
 TABLES = ("users", "roles", "user_roles", "role_permissions", "sessions", "audit_entries")
 NAMES = ("", "Zoë Ångström", "李小龍", "O'Brien; DROP TABLE users --", "👩🏽‍💻", "x" * 200)
@@ -47,16 +51,9 @@ LONGEST_WRITE_SECONDS = 2.0
 HELD_SECONDS = 4.0
 
 
-@pytest.fixture(
-    scope="module",
-    params=["sqlite", POSTGRES, MARIADB],
-)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'app.db'}"
-        return
-    with Postgres() if request.param == "postgresql" else MariaDb() as server:
-        yield server.make_url()
+@pytest.fixture(scope="module")
+def url(databases: Databases) -> str:
+    return databases.take(is_migrated=False)
 
 
 @pytest.fixture

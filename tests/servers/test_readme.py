@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from .harness.product import ROOT, Product
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 ADMIN_PASSWORD = "gravel osprey turnip lantern"
 
 
-@pytest.mark.only_on("sqlite", reason="the tour is the first start, which is on SQLite")
 def test_the_tour_works_as_printed(environ: dict[str, str], tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     tour = readme.partition("## A tour")[2].partition("\n## ")[0]

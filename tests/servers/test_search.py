@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.databases import Databases
 
+pytestmark = pytest.mark.every_database
+
 users = sa.Table(
     "users",
     sa.MetaData(),
