@@ -178,6 +178,7 @@ def test_a_schema_that_is_missing_old_or_too_new_is_told(
     assert Operator(app).run("setup").exit_code == 0
     assert examine(url) == {}
     with app.app_context(), db.engine.connect().execution_options(is_write=True) as connection:
+        last = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
         connection.commit()
     (found,) = examine(url).items()
@@ -185,7 +186,7 @@ def test_a_schema_that_is_missing_old_or_too_new_is_told(
     assert f"db downgrade {last}" in found[1]
     assert "newer version" in Operator(app).fail("setup")
     with app.app_context(), db.engine.connect().execution_options(is_write=True) as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :last"), {"last": last})
         connection.commit()
     with app.app_context():
         downgrade(revision="base")
