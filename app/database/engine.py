@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
+from sqlalchemy.util import queue as sqlalchemy_queue
 
 from . import mysql
 from .connector import Connector
+from .deadlines import Deadline
 from .faults import (
     CommitOutcomeUnknown,
     ConnectionLost,
@@ -45,6 +47,14 @@ _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"
 _TARGETS: Final[WeakKeyDictionary[sa.Engine, DatabaseTarget]] = WeakKeyDictionary()
 
 
+class _Queue(sqlalchemy_queue.Queue[Any]):
+    """A pool's queue in which nobody waits beyond the present time limit."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401, FBT001, FBT002 - SQLAlchemy's
+        """Return a connection at rest, waited for until the sooner of the two."""
+        return super().get(block, Deadline(timeout).remaining())
+
+
 class _Pool(sa.QueuePool):
     """A pool that, when all its connections are taken, says so in our words.
 
@@ -54,6 +64,7 @@ class _Pool(sa.QueuePool):
 
     # Its log is SQLAlchemy's, not ours: at DEBUG it shows connections.
     __module__ = sa.QueuePool.__module__
+    _queue_class = _Queue
     silence_seconds = math.inf
 
     def __init__(self, creator: Any, *, timeout: float, **options: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own
@@ -68,7 +79,7 @@ class _Pool(sa.QueuePool):
         return pool
 
     def _do_get(self) -> ConnectionPoolEntry:
-        give_up_at = time.monotonic() + self._patience_seconds
+        deadline = Deadline(self._patience_seconds)
         while True:
             is_silent = time.monotonic() - self._moved_at > self.silence_seconds
             if is_silent and self.checkedin() == 0 and self.overflow() >= self._max_overflow:
@@ -76,7 +87,7 @@ class _Pool(sa.QueuePool):
             try:
                 entry = super()._do_get()
             except sa.exc.TimeoutError as error:
-                if time.monotonic() >= give_up_at:
+                if (deadline.remaining() or 0) <= 0:
                     raise DatabaseUnavailable("All connections to the database are taken.") from error
             else:
                 self._moved_at = time.monotonic()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from .deadlines import Deadline
+
 if TYPE_CHECKING:
     from .url import DatabaseTarget
 
@@ -44,14 +46,14 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
         is_write = bool(connection.get_execution_options().get(IS_WRITE))
         connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if is_write else 'ON'}")
         if is_write:
-            _take_write_lock(connection, within_seconds=target.busy_timeout)
+            _take_write_lock(connection, busy_timeout=target.busy_timeout)
         else:
             connection.exec_driver_sql("BEGIN")
 
     return engine
 
 
-def _take_write_lock(connection: sa.Connection, *, within_seconds: float) -> None:
+def _take_write_lock(connection: sa.Connection, *, busy_timeout: float) -> None:
     """Begin a transaction that writes, as soon as nobody else does.
 
     Left to itself SQLite asks less and less often, up to every tenth of a second; whoever has waited longest then has
@@ -61,10 +63,10 @@ def _take_write_lock(connection: sa.Connection, *, within_seconds: float) -> Non
         sqlalchemy.exc.OperationalError: others wrote all the time.
     """
     driver: Any = connection.connection.dbapi_connection
-    give_up_at = time.monotonic() + within_seconds
+    deadline = Deadline(busy_timeout)
     driver.execute(f"PRAGMA busy_timeout={_TURN_MS}")
     try:
-        while time.monotonic() < give_up_at:
+        while (deadline.remaining() or 0) > 0:
             try:
                 driver.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
@@ -74,7 +76,7 @@ def _take_write_lock(connection: sa.Connection, *, within_seconds: float) -> Non
                 return
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        driver.execute(f"PRAGMA busy_timeout={round(within_seconds * 1000)}")
+        driver.execute(f"PRAGMA busy_timeout={round(busy_timeout * 1000)}")
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, *, within_seconds: float) -> None:

@@ -13,10 +13,14 @@ from flask_talisman import Talisman
 from uuid_utils.compat import uuid7
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.database import time_limit
 from app.security import Actor, Client
 from app.utils import BadRequest, add_log_context, escape_controls, log_context
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
     from flask import Flask, Response
 
     from app.config import Settings
@@ -27,6 +31,8 @@ REQUEST_ID_HEADER: Final = "X-Request-ID"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{8,128}\Z")
 _PORT: Final = re.compile(r":[0-9]{1,5}\Z")
 HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
+# A request is answered within 5 s; half a second is for everything else. A single unit of work has 4 s of them.
+DATABASE_SECONDS: Final = 4.5
 
 CONTENT_SECURITY_POLICY: Final = {
     "default-src": "'none'",
@@ -55,6 +61,7 @@ class UnknownHost(BadRequest):
 
 def install(app: Flask, settings: Settings) -> None:
     """Put the common part around every request of ``app``."""
+    app.wsgi_app = _limit_database_time(app.wsgi_app)  # type: ignore[method-assign, assignment] # a plain function
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
@@ -109,6 +116,16 @@ def install(app: Flask, settings: Settings) -> None:
         session_cookie_secure=settings.session_cookie_secure,
         session_cookie_samesite="Lax",
     )
+
+
+def _limit_database_time(application: WSGIApplication) -> WSGIApplication:
+    """Let all that a request waits for its database, its pool included, be over in ``DATABASE_SECONDS``."""
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with time_limit(DATABASE_SECONDS):
+            return application(environ, start_response)
+
+    return call
 
 
 def get_client() -> Client:

@@ -28,9 +28,9 @@ def get_connection_id(connection: sa.Connection) -> int:
 
 
 def end_connection(engine: sa.Engine, connection_id: int) -> str:
-    """Return the statement with which an administrator ends a connection."""
+    """Return the statement with which an administrator ends a connection; PostgreSQL answers when it has ended."""
     is_postgres = engine.dialect.name == IS_POSTGRES
-    return f"SELECT pg_terminate_backend({connection_id})" if is_postgres else f"KILL {connection_id}"
+    return f"SELECT pg_terminate_backend({connection_id}, 5000)" if is_postgres else f"KILL {connection_id}"
 
 
 def sleep_statement(engine: sa.Engine, seconds: float) -> str:
