@@ -14,7 +14,7 @@ from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from .database import DatabaseUnavailable, run_again
+from .database import READS_ONCE, DatabaseUnavailable, run_again
 from .ratelimit.adapter import Limiter
 
 if TYPE_CHECKING:
@@ -56,8 +56,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Yield a session of its own that only reads; what it loaded outlives it."""
+        """Yield a session of its own that only reads; what it loaded outlives it.
+
+        Each statement is one round trip and sees what is stored at that moment: there is no transaction around them.
+        """
         with self._factory() as session:
+            session.connection(execution_options={READS_ONCE: True})
             yield session
             session.expunge_all()
 

@@ -6,9 +6,11 @@ from .engine import get_target, lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from .probe import Health, probe
 from .retry import retrying, run_again
+from .transactions import READS_ONCE
 from .url import TLS_WORDS, DatabaseTarget, DatabaseUrlError, parse_database_url
 
 __all__ = [
+    "READS_ONCE",
     "TLS_WORDS",
     "CommitOutcomeUnknown",
     "ConnectionLost",

@@ -25,6 +25,7 @@ from .faults import (
     is_silence,
 )
 from .sqlite import make_sqlite_engine
+from .transactions import begin_only_where_needed
 from .url import DatabaseTarget, parse_database_url
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def make_engine(
         url = sa.URL.create(_DRIVERS[target.dialect], target.user or None, None, host.name, host.port, target.database)
         engine = sa.create_engine(url, creator=connector, **options)
         _FaultNamer(engine, connector)
+        begin_only_where_needed(engine)
         _discard_closed_connections(engine)
     _TARGETS[engine] = target
     return engine

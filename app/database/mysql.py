@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pymysql
 import pymysql.connections
-from pymysql.constants import CR, ER
+from pymysql.constants import CR, ER, SERVER_STATUS
 
 from .deadlines import Deadline
 from .names import resolve
@@ -42,6 +42,7 @@ class _Connection(_PlainConnection):
     _sock: socket.socket
     _rfile: BufferedReader
 
+    server_status: int
     server_version: str
     unix_socket: Any
     host: str
@@ -79,6 +80,11 @@ class _Connection(_PlainConnection):
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:  # noqa: ANN401 - PyMySQL's; a context, or nothing
         # PyMySQL's own would load every authority of this machine, for 20 ms, and ask none of them.
         return sslp or _make_unverified_context()
+
+    def rollback(self) -> None:
+        """Undo the transaction, if there is one; the server's last word on that spares asking it."""
+        if self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+            super().rollback()
 
     def _execute_command(self, command: int, sql: str | bytes) -> None:
         self._begin()
@@ -168,6 +174,7 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
         password=target.password.encode(),
         database=target.database,
         charset="utf8mb4",
+        autocommit=True,
         program_name="gatehouse",
         auth_plugin_map={} if is_verified else {"mysql_clear_password": _RefuseClearText, "dialog": _RefuseClearText},
         **_make_tls_options(target, host),

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from .engine import get_target, make_engine
 from .faults import DatabaseUnavailable
 from .mysql import LIST_READ_ONLY
+from .transactions import READS_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +102,7 @@ class _Probe:
     def _find_state(self) -> State:
         statement, expected = _LOOKS[self._dialect]
         try:
-            with self._engine.connect() as connection:
+            with self._engine.connect().execution_options(**{READS_ONCE: True}) as connection:
                 values = {str(row[-1]).upper() for row in connection.exec_driver_sql(statement)}
         except (sa.exc.SQLAlchemyError, DatabaseUnavailable):
             return "away"

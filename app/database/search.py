@@ -198,4 +198,30 @@ def choose_condition(
     count = session.scalar(sa.select(sa.func.count()).select_from(found))
     if count == page_size:
         return has_terms(column, terms)
-    return matches_terms(column, terms, key=key, dialect=session.get_bind().dialect.name)
+    dialect = session.get_bind().dialect.name
+    condition = matches_terms(column, terms, key=key, dialect=dialect)
+    if dialect == "postgresql":
+        return key.in_(_find_before_sorting(page.where(condition), page_size=page_size, key=key))
+    return condition
+
+
+def _find_before_sorting(page: sa.Select[Any], *, page_size: int, key: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Return the keys of the page, found through the full-text index before anything is sorted.
+
+    PostgreSQL takes the matches for evenly spread, and so for a few steps away in the order asked for: it would walk
+    that order and take each row's text apart. That this is far is known here. It does not look through OFFSET.
+    """
+    order = [
+        (clause.element, clause.modifier) if isinstance(clause, sa.UnaryExpression) else (clause, None)
+        for clause in page._order_by_clauses  # noqa: SLF001 - there is no public way to ask
+    ]
+    labels = [element.label(f"order_{number}") for number, (element, _) in enumerate(order)]
+    found = page.order_by(None).with_only_columns(key.label("key"), *labels).offset(0).subquery()
+    columns = [found.c[label.name] for label in labels]
+    return (
+        sa.select(found.c.key)
+        .order_by(
+            *(column.desc() if modifier else column for column, (_, modifier) in zip(columns, order, strict=True))
+        )
+        .limit(page_size)
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from .deadlines import Deadline
+from .transactions import READS_ONCE
 
 if TYPE_CHECKING:
     from .url import DatabaseTarget
@@ -24,9 +25,10 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
     """Return an engine on the file, made with its folder where it does not exist yet.
 
     A transaction begun on a connection with the execution option ``is_write`` takes the write lock at once (BEGIN
-    IMMEDIATE) and waits in line for it. Any other transaction only reads: it sees one snapshot, waits for nobody, and a
-    write in it is refused. A deferred transaction that turned to writing half-way could not wait: SQLite answers
-    "database is locked" at once, whatever the busy timeout, whenever somebody else wrote since its first read.
+    IMMEDIATE) and waits in line for it. Any other transaction only reads: it sees one snapshot (with the option
+    ``reads_once`` each statement sees its own), waits for nobody, and a write in it is refused. A deferred transaction
+    that turned to writing half-way could not wait: SQLite answers "database is locked" at once, whatever the busy
+    timeout, whenever somebody else wrote since its first read.
     """
     Path(target.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), **options)
@@ -43,11 +45,14 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        is_write = bool(connection.get_execution_options().get(IS_WRITE))
-        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if is_write else 'ON'}")
+        options = connection.get_execution_options()
+        is_write = bool(options.get(IS_WRITE))
+        if connection.info.get(IS_WRITE) is not is_write:
+            connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if is_write else 'ON'}")
+            connection.info[IS_WRITE] = is_write
         if is_write:
             _take_write_lock(connection, busy_timeout=target.busy_timeout)
-        else:
+        elif not options.get(READS_ONCE):
             connection.exec_driver_sql("BEGIN")
 
     return engine

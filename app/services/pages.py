@@ -71,11 +71,14 @@ def order_page(query: sa.Select[Row], sort: Sort, *, cursor: str | None) -> sa.S
     if cursor is not None:
         value, key = _decode_cursor(cursor, sort)
         beyond = sort.column < value if sort.is_descending else sort.column > value
-        if not sort.is_unique:
-            # Spelled out, not as a row value: MySQL walks no index for (a, b) > (x, y).
+        if sort.is_unique:
+            query = query.where(beyond)
+        else:
+            # Not as a row value, for which MySQL walks no index: (a, b) > (x, y). The bound on the column alone is
+            # where PostgreSQL begins to walk; without it, that would be at the first row of all.
             key_beyond = sort.key < key if sort.is_descending else sort.key > key
-            beyond = sa.or_(beyond, sa.and_(sort.column == value, key_beyond))
-        query = query.where(beyond)
+            bound = sort.column <= value if sort.is_descending else sort.column >= value
+            query = query.where(bound, sa.or_(beyond, key_beyond))
     # A second column behind one without equals would keep MySQL from walking its index.
     columns = (sort.column,) if sort.is_unique else (sort.column, sort.key)
     return query.order_by(*(column.desc() if sort.is_descending else column for column in columns))

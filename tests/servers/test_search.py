@@ -117,8 +117,12 @@ def test_the_way_without_an_index_finds_the_same(search_engine: sa.Engine) -> No
 
 
 @pytest.mark.parametrize("page_size", [1, 50], ids=["walked", "indexed"])
-def test_both_ways_to_a_page_give_the_same_page(search_engine: sa.Engine, page_size: int) -> None:
-    page = sa.select(users.c.id).order_by(users.c.name, users.c.id)
+@pytest.mark.parametrize("is_descending", [False, True], ids=["ascending", "descending"])
+def test_both_ways_to_a_page_give_the_same_page(
+    search_engine: sa.Engine, page_size: int, *, is_descending: bool
+) -> None:
+    order = [column.desc() if is_descending else column for column in (users.c.name, users.c.id)]
+    page = sa.select(users.c.id).where(users.c.name > "A").order_by(*order)
     with Session(search_engine) as session:
         for query in QUERIES:
             condition = choose_condition(

@@ -134,6 +134,8 @@ class ServerProcess:
 
     def freeze(self) -> None:
         """Stop the server and its children in their tracks (SIGSTOP): connections stay open and silent."""
+        # The parent first: a child that it forked while they were listed would go on answering.
+        self._signal([self.pid], signal.SIGSTOP)
         self._tree = list_tree(self.pid)
         self._signal(self._tree, signal.SIGSTOP)
 

@@ -1,0 +1,72 @@
+"""Pages of a long list: none is the slower the further down it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from flask_migrate import upgrade
+
+from app import create_app
+from app.config import Settings
+from app.extensions import db
+from app.services.users import SORTS, list_users
+from tests.databases import TEST_ENVIRON
+
+from .harness.postgres import Postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Flask
+
+# Ten of each name, so that the key decides too.
+FILL = """
+INSERT INTO users (id, email, name, is_active, created_at, updated_at)
+SELECT gen_random_uuid(), 'user' || number || '@example.com', 'name ' || number / 10, true,
+       '2026-01-01'::timestamptz + number / 10 * interval '1 minute', now()
+FROM generate_series(1, 5000) AS number
+"""
+PAGES = 20
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Flask]:
+    with Postgres() as server:
+        app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": server.make_url()}))
+        with app.app_context():
+            upgrade()
+            server.administrate(FILL, "ANALYZE users")
+            engine = db.engine
+        yield app
+        engine.dispose()
+
+
+def count_removed(plan: dict[str, Any]) -> int:
+    """Return how many rows were read in vain."""
+    return int(plan.get("Rows Removed by Filter", 0)) + sum(count_removed(part) for part in plan.get("Plans", []))
+
+
+@pytest.mark.server("postgresql")
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_page_further_down_reads_no_row_of_the_pages_before(app: Flask, sort: str) -> None:
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        if "LIMIT" in statement:
+            sent.append((statement, parameters))
+
+    with app.app_context():
+        cursor = None
+        for _ in range(PAGES):
+            cursor = list_users(limit=50, sort=sort, cursor=cursor).next_cursor
+        sa.event.listen(db.engine, "before_cursor_execute", note)
+        list_users(limit=50, sort=sort, cursor=cursor)
+        sa.event.remove(db.engine, "before_cursor_execute", note)
+        statement, parameters = sent[0]
+        with db.engine.connect() as connection:
+            rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+            plan = rows.scalar_one()[0]["Plan"]
+    # Of the row that the page before ended with, those of the same name or instant.
+    assert count_removed(plan) <= 10
