@@ -30,6 +30,8 @@ access_logger = logging.getLogger("gatehouse.access")
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{8,128}\Z")
 _PORT: Final = re.compile(r":[0-9]{1,5}\Z")
+# Load balancers ask each server by its address; what these answer depends on no Host.
+_PROBES: Final = frozenset({"health.get_live", "health.get_ready"})
 HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
 # A request is answered within 5 s; half a second is for everything else. A single unit of work has 4 s of them.
 DATABASE_SECONDS: Final = 4.5
@@ -74,7 +76,8 @@ def install(app: Flask, settings: Settings) -> None:
         g.request_id = presented if _REQUEST_ID.match(presented) else str(uuid7())
         log_context.set({})
         add_log_context(request_id=g.request_id)
-        if not _is_allowed_host(request.headers.get("Host", ""), allowed_hosts):
+        is_probe = request.endpoint in _PROBES
+        if not is_probe and not _is_allowed_host(request.headers.get("Host", ""), allowed_hosts):
             raise UnknownHost
 
     @app.after_request

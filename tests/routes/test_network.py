@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 LIVE = "/livez"
+CSRF = "/api/v1/auth/csrf"
 ME = "/api/v1/users/me"
 ORIGIN = "https://app.example.com"
 CORS = ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Allow-Methods")
@@ -51,10 +52,10 @@ def test_behind_two_proxies_the_second_from_the_right_counts(make_app: Callable[
 def test_a_forwarded_host_is_checked_like_any_other(make_app: Callable[..., Flask]) -> None:
     client = make_app(TRUSTED_PROXIES="1", ALLOWED_HOSTS="accounts.example.com").test_client()
     allowed = {"Host": "backend", "X-Forwarded-Host": "accounts.example.com"}
-    assert client.get(LIVE, headers=allowed).status_code == 200
-    assert client.get(LIVE, headers=allowed | {"X-Forwarded-Host": "evil.test"}).status_code == 400
+    assert client.get(CSRF, headers=allowed).status_code == 200
+    assert client.get(CSRF, headers=allowed | {"X-Forwarded-Host": "evil.test"}).status_code == 400
     assert (
-        client.get(LIVE, headers=allowed | {"X-Forwarded-Host": "accounts.example.com, evil.test"}).status_code == 400
+        client.get(CSRF, headers=allowed | {"X-Forwarded-Host": "accounts.example.com, evil.test"}).status_code == 400
     )
 
 
@@ -64,7 +65,7 @@ def test_a_forwarded_host_is_checked_like_any_other(make_app: Callable[..., Flas
 @pytest.mark.no_database
 def test_a_listed_host_is_answered_with_any_port(make_app: Callable[..., Flask], host: str) -> None:
     app = make_app(ALLOWED_HOSTS="accounts.example.com,[::1],with-port.example.com:81")
-    assert app.test_client().get(LIVE, headers={"Host": host}).status_code == 200
+    assert app.test_client().get(CSRF, headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -90,12 +91,19 @@ def test_a_listed_host_is_answered_with_any_port(make_app: Callable[..., Flask],
 @pytest.mark.no_database
 def test_another_host_is_a_problem_with_all_the_usual_headers(make_app: Callable[..., Flask], host: str) -> None:
     app = make_app(ALLOWED_HOSTS="accounts.example.com,[::1],with-port.example.com:81")
-    response = app.test_client().get(LIVE, headers={"Host": host})
+    response = app.test_client().get(CSRF, headers={"Host": host})
     assert response.status_code == 400
     assert response.content_type == "application/problem+json"
     assert response.get_json()["request_id"] == response.headers["X-Request-ID"]
     assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
     assert host == "" or host not in response.text
+
+
+@pytest.mark.no_database
+def test_a_load_balancer_may_ask_by_address(make_app: Callable[..., Flask]) -> None:
+    client = make_app(ALLOWED_HOSTS="accounts.example.com").test_client()
+    assert client.get(LIVE, headers={"Host": "10.0.0.7:8000"}).status_code == 200
+    assert client.get("/livez/", headers={"Host": "10.0.0.7:8000"}).status_code == 400
 
 
 @pytest.fixture
