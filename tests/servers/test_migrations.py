@@ -44,7 +44,7 @@ HEAD = ScriptDirectory(str(ROOT / "app" / "migrations")).get_current_head()
 TABLES = ("users", "roles", "user_roles", "role_permissions", "sessions", "audit_entries")
 NAMES = ("", "Zoë Ångström", "李小龍", "O'Brien; DROP TABLE users --", "👩🏽‍💻", "x" * 200)
 PROCESSES = 3
-ROUNDS = 5
+ROUNDS = 2
 # One that waited for the lock for as long as a statement may would let all others wait for 2.7 s. How long they do wait
 # is measured by bench/migrations.py.
 LONGEST_WRITE_SECONDS = 2.0
