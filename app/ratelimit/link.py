@@ -6,6 +6,7 @@ its pool, retry and parser layers cost more than the decision, and its timeouts 
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -21,6 +22,8 @@ Reply = bytes | int | None | Exception
 
 _READ_SIZE: Final = 65536
 _CRLF: Final = b"\r\n"
+# A kernel timeout ends a read with EAGAIN.
+_SILENCES: Final = (TimeoutError, BlockingIOError)
 HAS_KERNEL_TIMEOUTS: Final = sys.platform in {"linux", "darwin"}
 
 
@@ -33,7 +36,11 @@ class ReplyError(Exception):
 
 
 class LinkError(Exception):
-    """The connection broke, or the answer did not come in time."""
+    """The connection broke, or the answer did not come in time: then it is a silence."""
+
+    def __init__(self, text: str, *, is_silence: bool = False) -> None:
+        self.is_silence = is_silence
+        super().__init__(text)
 
 
 class Connect(Protocol):
@@ -86,7 +93,7 @@ class Link:
         try:
             self._socket.sendall(payload)
         except OSError as error:
-            raise LinkError(type(error).__name__) from error
+            raise LinkError(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
 
     def receive(self, replies_count: int, deadline: float) -> list[Reply]:
         """Return the replies to what was sent, before ``deadline`` (on the monotonic clock).
@@ -104,12 +111,12 @@ class Link:
                     raise LinkError("the server closed the connection")
                 data = self._read_more(data, deadline)
         except OSError as error:
-            raise LinkError(type(error).__name__) from error
+            raise LinkError(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
 
     def _read_more(self, data: bytes, deadline: float) -> bytes:
         left_seconds = deadline - time.monotonic()
         if left_seconds <= 0:
-            raise LinkError("the answer came too slowly")
+            raise LinkError("the answer came too slowly", is_silence=True)
         usual_seconds = self._timeout_seconds
         self._set_timeout(left_seconds)
         more = self._socket.recv(_READ_SIZE)
@@ -127,6 +134,12 @@ class Link:
         """Whether the server has closed this idle connection, or sent what nobody asked for."""
         readable, _, _ = select.select([self._socket], [], [], 0)
         return bool(readable)
+
+    def interrupt(self) -> None:
+        """Wake the thread that waits for an answer; one that has arrived already is still read."""
+        # Not SSLSocket's own method, which takes its state from under the thread that reads.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection, whatever its state."""

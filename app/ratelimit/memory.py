@@ -46,7 +46,7 @@ class MemoryStore:
         """Forget a lock that another thread of the parent may have held."""
         self._lock = threading.Lock()
 
-    def decide(self, charges: Sequence[Charge]) -> Values:  # noqa: C901, PLR0912 - a call costs as much as a line here
+    def decide(self, charges: Sequence[Charge]) -> Values:  # noqa: C901, PLR0912, PLR0915 - calls cost as lines do
         """Take every charge, or none of them."""
         now = self._clock()
         values: list[float] = [0, 0, now]
@@ -65,34 +65,51 @@ class MemoryStore:
                         window = self._open_window(windows, key, bucket_us)
                     stamp = now
                     if bucket_us:
-                        numbers, totals = window.numbers, window.totals
-                        if not numbers:
-                            count = 0
-                        elif (numbers[0] + 1) * bucket_us <= now - window_us:
-                            count = window.prune(now - window_us)
-                        else:
-                            count = totals[-1] - window.base
-                        if count + cost > amount:
-                            return self._refuse(charges, now, values)
-                        if cost:
-                            stamp = now // bucket_us
-                            if count and numbers[-1] == stamp:
-                                totals[-1] += cost
+                        numbers = window.numbers
+                        if numbers:
+                            totals = window.totals
+                            reset = (numbers[0] + 1) * bucket_us + window_us - now
+                            if reset > 0:
+                                count = totals[-1] - window.base + cost
                             else:
+                                count = window.prune(now - window_us) + cost
+                                reset = (numbers[0] + 1) * bucket_us + window_us - now if numbers else 0
+                            if count > amount:
+                                return self._refuse(charges, now, values)
+                            if cost:
+                                stamp = now // bucket_us
+                                if numbers and numbers[-1] == stamp:
+                                    totals[-1] += cost
+                                else:
+                                    stamp = window.add(now, cost)
+                                    reset = (numbers[0] + 1) * bucket_us + window_us - now
+                        else:
+                            count, reset = cost, 0
+                            if count > amount:
+                                return self._refuse(charges, now, values)
+                            if cost:
                                 stamp = window.add(now, cost)
-                            count += cost
-                        reset = (numbers[0] + 1) * bucket_us + window_us - now if count else 0
-                    else:
-                        if window and window[0] <= now - window_us:
+                                reset = (stamp + 1) * bucket_us + window_us - now
+                    elif window:
+                        reset = window[0] + window_us - now
+                        if reset <= 0:
                             del window[: bisect_right(window, now - window_us)]
+                            reset = window[0] + window_us - now if window else 0
                         count = len(window) + cost
                         if count > amount:
                             return self._refuse(charges, now, values)
-                        if cost == 1 and (count == 1 or window[-1] < now):
+                        if cost == 1 and window and window[-1] < now:
                             window.append(now)
                         elif cost:
                             stamp = _add_units(window, now, cost)
-                        reset = window[0] + window_us - now if count else 0
+                            reset = window[0] + window_us - now
+                    else:
+                        count, reset = cost, 0
+                        if count > amount:
+                            return self._refuse(charges, now, values)
+                        if cost:
+                            stamp = _add_units(window, now, cost)
+                            reset = window_us
                     values += (amount - count, reset, stamp)
             if self._windows_count > self._max_windows:
                 self._evict()

@@ -82,7 +82,8 @@ class Node:
         self.recovered_at = float("-inf")
         self._generation = 0
         self._idle: deque[Link] = deque()
-        self._links_count = 0
+        # Every link that is not closed; changed under the lock.
+        self._links: set[Link] = set()
         self._lost_count = 0
         self._wanted_count = 0
         self._waiting_count = 0
@@ -195,7 +196,7 @@ class Node:
         self._drop(link)
         # A link from before the last opening tells nothing about the server of now.
         if link.generation == self._generation:
-            self.trip(str(error))
+            self.trip(str(error), is_silent=error.is_silence)
         raise StoreAwayError(self.name) from error
 
     def _handle_errors(self, link: Link, payload: bytes, replies: list[Reply], deadline: float) -> list[Reply]:
@@ -254,13 +255,16 @@ class Node:
 
     def _drop(self, link: Link) -> None:
         with self._condition:
-            self._links_count -= 1
+            self._links.discard(link)
         link.close()
 
     # --- the breaker --------------------------------------------------------------------------------------------------
 
-    def trip(self, reason: str) -> None:
-        """Open the breaker: from now on nobody asks this server until a probe of it has succeeded."""
+    def trip(self, reason: str, *, is_silent: bool = False) -> None:
+        """Open the breaker: from now on nobody asks this server until a probe of it has succeeded.
+
+        When the server is silent, the threads that wait for its answers stop waiting.
+        """
         with self._condition:
             if self.is_away or self._is_closed:
                 return
@@ -271,8 +275,12 @@ class Node:
             self._wanted_count = 0
             dropped = list(self._idle)
             self._idle.clear()
-            self._lost_count = self._links_count
-            self._links_count -= len(dropped)
+            self._lost_count = len(self._links)
+            self._links.difference_update(dropped)
+            if is_silent:
+                # Under the lock: a link in the set is not closed, so its number is not yet another connection's.
+                for link in self._links:
+                    link.interrupt()
             self._wake_keeper()
             self._condition.notify_all()
         for link in dropped:
@@ -283,7 +291,7 @@ class Node:
 
     def _recover(self, links: list[Link]) -> None:
         with self._condition:
-            self._links_count += len(links)
+            self._links.update(links)
             self._idle.extend(links)
             self._soft_faults.clear()
             self.recovered_at = time.monotonic()
@@ -355,7 +363,7 @@ class Node:
     def _open_wanted(self) -> None:
         with self._condition:
             generation = self._generation
-            if self._links_count >= MAX_LINKS:
+            if len(self._links) >= MAX_LINKS:
                 self._wanted_count = 0
                 return
             self._connecting_since = time.monotonic()
@@ -368,7 +376,7 @@ class Node:
             self._connecting_since = None
         with self._condition:
             if generation == self._generation:
-                self._links_count += 1
+                self._links.add(link)
                 self._wanted_count = max(0, self._wanted_count - 1)
                 self._idle.append(link)
                 self._condition.notify_all()

@@ -40,7 +40,7 @@ def main() -> None:
             "roundtrips": lambda: accuracy.bench_round_trips(report, server),
             "decisions": lambda: throughput.bench_decisions(report, server, seconds=seconds),
             "flask": lambda: throughput.bench_flask(report, server, seconds=seconds),
-            "memory-store": lambda: throughput.bench_memory_store(report, seconds=seconds),
+            "memory-store": lambda: throughput.bench_memory_store(report),
             "bytes": lambda: sizes.bench_bytes(report, server),
             "window-cost": lambda: sizes.bench_window_cost(report, server),
             "many-keys": lambda: sizes.bench_many_keys(report),

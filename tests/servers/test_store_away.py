@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,35 @@ def ask(engine: Engine, subject: str = "someone", plan: Plan = PLAN, cost: int =
 def wait_for_return(engine: Engine) -> None:
     wait_until(lambda: not engine.is_degraded, seconds=10, what="the return of the store")
     wait_until(lambda: not ask(engine).is_local, seconds=10, what="a decision by the store")
+
+
+def test_the_first_thread_that_meets_silence_spares_the_others_the_rest_of_their_wait(server: RedisServer) -> None:
+    engine = Engine(f"redis://127.0.0.1:{server.port}", budget_ms=3000)
+    decisions: list[Decision] = []
+
+    def decide() -> None:
+        decisions.append(engine.decide(Charge(PLAN, "someone")))
+
+    wait_until(lambda: not engine.decide(Charge(PLAN, "someone")).is_local)
+    node = engine._transport.nodes[0]  # type: ignore[union-attr]  # two links, so that both threads ask
+    links = [node.take(time.monotonic()), node.take(time.monotonic())]
+    for link in links:
+        node.give_back(link)
+    server.freeze()
+    try:
+        first, later = threading.Thread(target=decide), threading.Thread(target=decide)
+        started = time.monotonic()
+        first.start()
+        time.sleep(1.4)
+        later.start()
+        first.join()
+        later.join()
+        # Alone, the later one would have waited 2.1 s, as the first did.
+        assert time.monotonic() - started < 3.0
+        assert [decision.is_local for decision in decisions] == [True, True]
+    finally:
+        server.thaw()
+        engine.close()
 
 
 def test_a_frozen_store_is_left_after_one_try_and_used_again_when_it_thaws(server: RedisServer, engine: Engine) -> None:
