@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import socket
 import sys
 import time
@@ -10,6 +11,7 @@ from gunicorn.http.errors import NoMoreData
 from app.server import is_draining
 from app.server.draining import set_draining
 from app.server.listener import stop_handshakes
+from app.server.master import _Application
 from app.server.reception import TimedUnreader
 
 
@@ -20,6 +22,22 @@ def test_nothing_drains_until_told() -> None:
         assert is_draining()
     finally:
         set_draining(is_draining=False)
+
+
+def test_the_garbage_collector_leaves_the_application_alone() -> None:
+    parts = [{"route": number} for number in range(1000)]
+
+    def application(_environ: object, _start_response: object) -> list[bytes]:
+        return [str(parts).encode()]
+
+    server = _Application(lambda: application, {}, max_body_bytes=1, shutdown_delay=0)
+    gc.unfreeze()
+    try:
+        assert server.load() is application
+        assert gc.get_freeze_count() > len(parts)
+        assert parts[0] not in gc.get_objects()
+    finally:
+        gc.unfreeze()
 
 
 def test_a_deadline_ends_a_dribble() -> None:
