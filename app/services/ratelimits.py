@@ -20,9 +20,11 @@ from app.utils import InvalidInput, NotFound
 
 from . import audit
 from .admins import lock_admins
+from .users import get_target
 
 if TYPE_CHECKING:
     import datetime
+    import uuid
     from collections.abc import Mapping, Sequence
 
     from app.ratelimit.inspection import Held
@@ -164,13 +166,17 @@ def clear(key: str, *, actor: Actor) -> None:
 
     Raises:
         InvalidKey: it names nobody.
+        TargetOutranksActor: it is the account of a user who may do what the actor may not.
         StoreAway: it was not forgotten.
     """
     kind, who = _split_key(key)
     with transaction():
-        # An address stays out of the trail: the user's id says whose it is.
-        user_id = db.session.scalar(sa.select(User.id).where(User.email == who)) if kind == "account" else None
-        target = user_id if kind == "account" else f"{kind}:{who}"[:ROLE_NAME_MAX_LENGTH]
+        target: uuid.UUID | str | None = f"{kind}:{who}"[:ROLE_NAME_MAX_LENGTH]
+        if kind == "account":
+            # An address stays out of the trail: the user's id says whose it is.
+            target = db.session.scalar(sa.select(User.id).where(User.email == who))
+            if target is not None:
+                get_target(target, actor)
         audit.record("ratelimit.cleared", actor=actor, target=target, kind=kind)
     limiter.clear(*_list_keys(key))
 

@@ -157,6 +157,20 @@ def test_what_was_counted_can_be_cleared_by_key(admin_browser: Browser, factory:
     assert [entry["target"] for entry in entries] == ["address:2001:db8::/64", str(user.id)]
 
 
+def test_whoever_may_not_unlock_an_account_cannot_clear_its_guesses_either(admin: Any, factory: Factory) -> None:
+    clerk = factory.sign_in(factory.user(roles=[factory.role("users:write", "ratelimits:write").name]))
+    stranger = Browser(factory.app)
+    assert [guess(stranger, admin.email).status_code for _ in range(6)] == [401] * 5 + [429]
+    for path, body in (
+        (f"/api/v1/users/{admin.id}/unlock", None),
+        (f"{LIMITS}/clear", {"key": f"account:{admin.email}"}),
+    ):
+        assert_refused(clerk.post(path, body), 403, "target_outranks_actor")
+    assert guess(stranger, admin.email).status_code == 429
+    for email in (factory.user().email, "nobody@example.com"):
+        assert clerk.post(f"{LIMITS}/clear", {"key": f"account:{email}"}).status_code == 204
+
+
 @pytest.mark.parametrize("key", ["nobody", "account:", ":x", "account:no address", "::"])
 def test_a_key_that_names_nobody_is_refused(admin_browser: Browser, key: str) -> None:
     assert_refused(
