@@ -113,7 +113,9 @@ def change_limit(
         lock_admins()
         if limits is not None:
             writing.merge(RateLimit(name=name, limits=limits))
-        found = writing.execute(sa.select(Role.name, Role.id).where(Role.name.in_(changes_by_role)))
+        # Locked: a role that somebody deletes meanwhile is gone before, or takes its limits along after.
+        query = sa.select(Role.name, Role.id).where(Role.name.in_(changes_by_role)).with_for_update()
+        found = writing.execute(query)
         role_ids = {role: role_id for role, role_id in found}  # noqa: C416 - rows are no pairs to mypy
         unknown = sorted(changes_by_role.keys() - role_ids.keys())
         if unknown:
@@ -137,6 +139,7 @@ def reset_limit(name: str, *, actor: Actor) -> RateLimitState:
     """
     policy = _get_policy(name)
     with transaction() as writing:
+        lock_admins()
         for model in (RateLimit, RoleRateLimit):
             writing.execute(sa.delete(model).where(model.name == name))
         audit.record("ratelimit.reset", actor=actor, target=name)
