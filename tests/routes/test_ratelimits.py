@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -87,6 +89,19 @@ def test_another_process_follows_without_a_restart(
     while '"default-60";q=90' not in other.get(ME).headers["RateLimit-Policy"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_where_no_thread_can_be_had_requests_go_on_and_changes_are_followed_later(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_limits, "FOLLOW_SECONDS", 0)
+    followed = threading.Event()
+    monkeypatch.setattr(ratelimits, "follow_changes", followed.set)
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        assert [Browser(app).get("/livez").status_code for _ in range(2)] == [200, 200]
+    assert Browser(app).get("/livez").status_code == 200
+    assert followed.wait(10)
 
 
 def test_a_role_has_limits_of_its_own_until_they_are_taken_away(admin_browser: Browser, factory: Factory) -> None:
