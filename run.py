@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ def main() -> None:
 def _load_settings_anew(former: Settings) -> Settings:
     """Return the settings of now, so that SIGHUP takes up a changed ``.env``; while they are wrong, the former."""
     try:
-        return load_settings()
+        # How many processes there are, and how many threads each has, stays until the next start.
+        return dataclasses.replace(load_settings(), workers=former.workers, threads=former.threads)
     except SettingsError as error:
         # Not the stack: the text names what is wrong, and no secret.
         logger.error("this worker goes on with the settings of the start: %s", error)  # noqa: TRY400

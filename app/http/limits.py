@@ -91,8 +91,9 @@ def follow_changes(app: Flask) -> None:
     def follow() -> None:
         try:
             with app.app_context():
-                ratelimits.follow_changes()
+                # The store first: it needs no database.
                 limiter.tell_refused()
+                ratelimits.follow_changes()
         except Exception as error:  # noqa: BLE001 - nobody else would hear of it
             # The limits stay as they are. That the database is away is told where it matters.
             logger.debug("changed rate limits could not be looked for", extra={"stack": describe_stack(error)})
@@ -104,4 +105,7 @@ def follow_changes(app: Flask) -> None:
         nonlocal followed_at
         if time.monotonic() - followed_at >= FOLLOW_SECONDS and is_following.acquire(blocking=False):
             followed_at = time.monotonic()
-            threading.Thread(target=follow, name="ratelimit-changes", daemon=True).start()
+            try:
+                threading.Thread(target=follow, name="ratelimit-changes", daemon=True).start()
+            except RuntimeError:  # no more threads for now, or the process is about to end
+                is_following.release()

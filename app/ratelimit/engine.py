@@ -339,6 +339,7 @@ class Engine:
         """Begin anew in a child process: connections, threads and locks are the parent's."""
         self._memory.reset_after_fork()
         self._arrears.reset_after_fork()
+        self.inspector.reset_after_fork()
         if self._transport is not None:
             self._transport.reset_after_fork()
 

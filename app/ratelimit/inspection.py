@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os.path
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -33,6 +34,8 @@ SCAN_MAX: Final = 20_000
 REFUSALS_SUBJECT: Final = "refused"
 REFUSALS_KEPT_MS: Final = 20 * 60 * 1000
 REFUSALS_READ_MAX: Final = 1_000
+# As many as a store counts well within the budget of a decision: what takes longer would seem an outage.
+REFUSALS_TOLD_AT_ONCE: Final = 100
 
 
 class Held(NamedTuple):
@@ -59,6 +62,12 @@ class Inspector:
         self._arrears = arrears
         self._refusals = refusals
         self._refused = refused
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a child process: locks are the parent's."""
+        # Two who told at once would tell the same.
+        self._telling = threading.Lock()
 
     def show(self, *subjects: str) -> list[Held]:
         """Return what the windows of ``subjects`` hold, the fullest first; units that just left may still be counted.
@@ -117,14 +126,19 @@ class Inspector:
 
     def tell_refused(self) -> None:
         """Tell the store of refusals since the last time; while it is away they wait."""
-        if self._transport is None or not (refusals := self._refused.take_untold()):
+        if self._transport is None:
             return
-        try:
-            [(node, _charges)] = self._transport.route([Charge(Plan([]), REFUSALS_SUBJECT)])
-            payload, replies_count = _pack_refusals(refusals)
-            node.call(payload, replies_count, now=time.monotonic())
-        except StoreAwayError:
-            self._refused.put_back(refusals)
+        with self._telling:
+            portions = _divide(self._refused.take_untold())
+            for place, portion in enumerate(portions):
+                try:
+                    [(node, _charges)] = self._transport.route([Charge(Plan([]), REFUSALS_SUBJECT)])
+                    payload, replies_count = _pack_refusals(portion)
+                    node.call(payload, replies_count, now=time.monotonic())
+                except StoreAwayError:
+                    for untold in portions[place:]:
+                        self._refused.put_back(untold)
+                    return
 
 
 def _rank(rows: Iterable[Held]) -> list[Held]:
@@ -174,6 +188,18 @@ def _unlink(transport: Transport, subjects: Sequence[str]) -> bool:
                 pipeline.unlink(key)
             was_known = any(pipeline.execute()) or was_known
     return was_known
+
+
+def _divide(refusals: Refusals) -> list[Refusals]:
+    """Return ``refusals`` in portions that the store counts in time, the newest first."""
+    portions: list[Refusals] = []
+    for minute, counter in reversed(refusals):
+        rows = list(counter.items())
+        portions += [
+            [(minute, Counter(dict(rows[place : place + REFUSALS_TOLD_AT_ONCE])))]
+            for place in range(0, len(rows), REFUSALS_TOLD_AT_ONCE)
+        ]
+    return portions
 
 
 def _pack_refusals(refusals: Refusals) -> tuple[bytes, int]:

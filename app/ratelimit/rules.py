@@ -207,8 +207,10 @@ class Policy:
         if role_plans and (caller := find_caller()) is not None:
             own = next((role_plan for role, role_plan in role_plans if role in caller.roles), None)
             if own is not None:
-                # What a role may take more, or has to do with less, is no business of others at the same address.
-                plan, stand_in = own, caller.subject
+                plan = own
+                # What a role may take more, or has to do with less, is no business of others at the same address. But
+                # where failures count, whoever has many accounts would have as many budgets for guesses.
+                stand_in = None if rule.failures_only else caller.subject
         cost = rule.cost if isinstance(rule.cost, int) else rule.cost()
         charges = []
         for by, prefix in bys:

@@ -20,6 +20,7 @@ from app.schemas import (
 from app.security import requires
 from app.services import ratelimits
 from app.services.ratelimits import InvalidKey, InvalidLimits, RateLimitNotFound, UnknownRole
+from app.services.users import TargetOutranksActor
 
 blueprint = Blueprint("ratelimits", __name__, url_prefix="/api/v1/ratelimits", description="Rate limits")
 
@@ -72,7 +73,7 @@ def reset_rate_limit(name: str) -> Any:
 @blueprint.route("/clear", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(RateLimitClearInput)
-@blueprint.raises(InvalidKey, StoreAway)
+@blueprint.raises(InvalidKey, TargetOutranksActor, StoreAway)
 @requires("ratelimits:write")
 def clear_rate_limit(body: dict[str, Any]) -> Response:
     """Forget what was counted under a key, such as address:203.0.113.7 or account:ada@example.com."""

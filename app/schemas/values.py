@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate
 
-from app.emails import EMAIL_MAX_LENGTH, canonicalize_email
+from app.emails import EMAIL_MAX_LENGTH, NFC_SHRINKS_BY, canonicalize_email
 from app.models import LIMITS_MAX_LENGTH
 from app.security import PASSWORD_MAX_LENGTH
 
@@ -37,7 +37,9 @@ class Text(fields.String):
         **kwargs: Any,
     ) -> None:
         metadata = {"pattern": pattern} | kwargs.pop("metadata", {})
-        super().__init__(validate=validate.Length(min=min_length or None, max=max_length), metadata=metadata, **kwargs)
+        self._length = validate.Length(min=min_length or None, max=max_length)
+        self._length_to_normalize = max_length * NFC_SHRINKS_BY
+        super().__init__(validate=self._length, metadata=metadata, **kwargs)
         # Python's $ also matches before a final line feed; JSON Schema's does not.
         self._pattern = re.compile(pattern.removesuffix("$") + r"\Z")
 
@@ -50,6 +52,8 @@ class Text(fields.String):
         return self._normalize(text)
 
     def _normalize(self, text: str) -> str:
+        if len(text) > self._length_to_normalize:
+            self._length(text)
         return unicodedata.normalize("NFC", text)
 
 

@@ -20,9 +20,11 @@ from app.utils import InvalidInput, NotFound
 
 from . import audit
 from .admins import lock_admins
+from .users import get_target
 
 if TYPE_CHECKING:
     import datetime
+    import uuid
     from collections.abc import Mapping, Sequence
 
     from app.ratelimit.inspection import Held
@@ -111,7 +113,9 @@ def change_limit(
         lock_admins()
         if limits is not None:
             writing.merge(RateLimit(name=name, limits=limits))
-        found = writing.execute(sa.select(Role.name, Role.id).where(Role.name.in_(changes_by_role)))
+        # Locked: a role that somebody deletes meanwhile is gone before, or takes its limits along after.
+        query = sa.select(Role.name, Role.id).where(Role.name.in_(changes_by_role)).with_for_update()
+        found = writing.execute(query)
         role_ids = {role: role_id for role, role_id in found}  # noqa: C416 - rows are no pairs to mypy
         unknown = sorted(changes_by_role.keys() - role_ids.keys())
         if unknown:
@@ -135,6 +139,7 @@ def reset_limit(name: str, *, actor: Actor) -> RateLimitState:
     """
     policy = _get_policy(name)
     with transaction() as writing:
+        lock_admins()
         for model in (RateLimit, RoleRateLimit):
             writing.execute(sa.delete(model).where(model.name == name))
         audit.record("ratelimit.reset", actor=actor, target=name)
@@ -164,13 +169,17 @@ def clear(key: str, *, actor: Actor) -> None:
 
     Raises:
         InvalidKey: it names nobody.
+        TargetOutranksActor: it is the account of a user who may do what the actor may not.
         StoreAway: it was not forgotten.
     """
     kind, who = _split_key(key)
     with transaction():
-        # An address stays out of the trail: the user's id says whose it is.
-        user_id = db.session.scalar(sa.select(User.id).where(User.email == who)) if kind == "account" else None
-        target = user_id if kind == "account" else f"{kind}:{who}"[:ROLE_NAME_MAX_LENGTH]
+        target: uuid.UUID | str | None = f"{kind}:{who}"[:ROLE_NAME_MAX_LENGTH]
+        if kind == "account":
+            # An address stays out of the trail: the user's id says whose it is.
+            target = db.session.scalar(sa.select(User.id).where(User.email == who))
+            if target is not None:
+                get_target(target, actor)
         audit.record("ratelimit.cleared", actor=actor, target=target, kind=kind)
     limiter.clear(*_list_keys(key))
 

@@ -136,7 +136,7 @@ def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Act
     """
     with transaction():
         lock_admins()
-        user = _get_target(user_id, actor)
+        user = get_target(user_id, actor)
         if changes.get("is_active") is False:
             refuse_last_admin(user)
             delete_sessions(user.id)
@@ -159,7 +159,7 @@ def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
     """
     with transaction() as writing:
         lock_admins()
-        user = _get_target(user_id, actor)
+        user = get_target(user_id, actor)
         refuse_last_admin(user)
         writing.delete(user)
         audit.record("user.deleted", actor=actor, target=user.id)
@@ -174,7 +174,7 @@ def end_sessions(user_id: uuid.UUID, *, actor: Actor) -> None:
         TargetOutranksActor: the user may do what the actor may not.
     """
     with transaction():
-        user = _get_target(user_id, actor)
+        user = get_target(user_id, actor)
         delete_sessions(user.id)
         audit.record("session.all_ended", actor=actor, target=user.id)
 
@@ -189,7 +189,7 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
         StoreAway: nothing was cleared.
     """
     with transaction():
-        user = _get_target(user_id, actor)
+        user = get_target(user_id, actor)
         audit.record("user.unlocked", actor=actor, target=user.id)
     limiter.clear(*list_account_keys(user.email))
 
@@ -221,7 +221,7 @@ def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     """
     with transaction():
         lock_admins()
-        user = _get_target(user_id, actor)
+        user = get_target(user_id, actor)
         role = get_role(name)
         if role in user.roles:
             if role.name == ADMIN_ROLE:
@@ -244,7 +244,7 @@ def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) ->
     new = get_policy().invent() if password is None else password
     password_hash = hash_new_password(new, about=(user.email, user.name), field="password")
     with transaction():
-        user = _get_target(user_id, actor)
+        user = get_target(user_id, actor)
         user.password_hash = password_hash
         delete_sessions(user.id)
         audit.record("password.reset", actor=actor, target=user.id)
@@ -261,7 +261,10 @@ def _add_role(user: User, name: str, actor: Actor) -> None:
         audit.record("role.assigned", actor=actor, target=user.id, role=name)
 
 
-def _get_target(user_id: uuid.UUID, actor: Actor) -> User:
+# --- for the other services ---
+
+
+def get_target(user_id: uuid.UUID, actor: Actor) -> User:
     """Return the user, locked.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from app.extensions import db
 from app.http.bodies import MAX_BODY_BYTES, MAX_DEPTH
-from app.models import Base
+from app.models import NAME_MAX_LENGTH, Base
 from tests.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
@@ -214,3 +215,21 @@ def test_a_wrong_query_is_refused_by_the_name_of_its_parameter(place: Place, pat
 )
 def test_a_wrong_filter_is_refused_by_its_name(place: Place, query: str, field: str) -> None:
     assert_refused(place.admin.get(f"/api/v1/{query}"), 422, field=field)
+
+
+@pytest.mark.parametrize(("route", "field"), [("login", "email"), ("register", "email"), ("register", "name")])
+def test_many_marks_on_one_letter_cost_no_time(browser: Browser, route: str, field: str) -> None:
+    path, body = VALID[f"POST /api/v1/auth/{route}"]
+    marks = "a" + "\u0301\u0327" * 15_000  # Unicode sorts them, in the square of their number
+    data = json.dumps(body | {field: f"{marks}@example.com"}, ensure_ascii=False).encode()
+    headers = {"X-CSRF-Token": browser.csrf_token()}
+    started_at = time.process_time()
+    response = browser.client.post(path, data=data, content_type="application/json", headers=headers)
+    assert time.process_time() - started_at < 0.5
+    assert list(response.get_json()["errors"]) == [field]
+
+
+def test_a_decomposed_text_is_as_long_as_its_composed_form(browser: Browser) -> None:
+    path, body = VALID["POST /api/v1/auth/register"]
+    name = "\u03b1\u0313\u0300\u0345" * NAME_MAX_LENGTH
+    assert browser.post(path, body | {"name": name}).status_code == 201

@@ -96,6 +96,16 @@ def test_every_way_to_try_a_password_shares_one_budget(app: Flask, factory: Fact
     assert thief.post("/api/v1/auth/password/change", change).status_code == 429
 
 
+def test_an_address_has_one_budget_for_guesses_however_many_accounts_it_has(make_app: Callable[..., Flask]) -> None:
+    app = make_app(
+        RATELIMIT_ENABLED="true", RATELIMIT_LOGIN_ADDRESS="3/hour", RATELIMIT_ROLES="user.login-address=5/hour"
+    )
+    factory = Factory(app)
+    browsers = [factory.sign_in(factory.user()) for _ in range(3)]
+    statuses = [guess(browser, "victim@example.com").status_code for browser in browsers for _ in range(3)]
+    assert statuses == [401] * 5 + [429] * 4
+
+
 def test_an_administrator_unlocks_an_account(app: Flask, factory: Factory) -> None:
     user, stranger = factory.user(), Browser(app)
     admin = factory.sign_in(factory.admin())

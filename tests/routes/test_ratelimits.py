@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -89,6 +91,19 @@ def test_another_process_follows_without_a_restart(
         time.sleep(0.02)
 
 
+def test_where_no_thread_can_be_had_requests_go_on_and_changes_are_followed_later(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_limits, "FOLLOW_SECONDS", 0)
+    followed = threading.Event()
+    monkeypatch.setattr(ratelimits, "follow_changes", followed.set)
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        assert [Browser(app).get("/livez").status_code for _ in range(2)] == [200, 200]
+    assert Browser(app).get("/livez").status_code == 200
+    assert followed.wait(10)
+
+
 def test_a_role_has_limits_of_its_own_until_they_are_taken_away(admin_browser: Browser, factory: Factory) -> None:
     factory.role(name="partner")
     partner = factory.sign_in(factory.user(roles=["partner"]))
@@ -155,6 +170,20 @@ def test_what_was_counted_can_be_cleared_by_key(admin_browser: Browser, factory:
     assert admin_browser.post(f"{LIMITS}/clear", {"key": "address:2001:db8::1"}).status_code == 204
     entries = admin_browser.get("/api/v1/audit?action=ratelimit.cleared").get_json()["items"]
     assert [entry["target"] for entry in entries] == ["address:2001:db8::/64", str(user.id)]
+
+
+def test_whoever_may_not_unlock_an_account_cannot_clear_its_guesses_either(admin: Any, factory: Factory) -> None:
+    clerk = factory.sign_in(factory.user(roles=[factory.role("users:write", "ratelimits:write").name]))
+    stranger = Browser(factory.app)
+    assert [guess(stranger, admin.email).status_code for _ in range(6)] == [401] * 5 + [429]
+    for path, body in (
+        (f"/api/v1/users/{admin.id}/unlock", None),
+        (f"{LIMITS}/clear", {"key": f"account:{admin.email}"}),
+    ):
+        assert_refused(clerk.post(path, body), 403, "target_outranks_actor")
+    assert guess(stranger, admin.email).status_code == 429
+    for email in (factory.user().email, "nobody@example.com"):
+        assert clerk.post(f"{LIMITS}/clear", {"key": f"account:{email}"}).status_code == 204
 
 
 @pytest.mark.parametrize("key", ["nobody", "account:", ":x", "account:no address", "::"])

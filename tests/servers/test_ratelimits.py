@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.ratelimit.engine import Engine
+from app.ratelimit.inspection import REFUSALS_TOLD_AT_ONCE
+from app.ratelimit.node import Node
+from app.ratelimit.plan import Charge, compile_plan
 from tests.cli.conftest import Operator
 from tests.factories import Browser, Factory
 from tests.servers.redis_clusters import running_cluster
@@ -15,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
+
+    from app.ratelimit.link import Reply
 
 pytestmark = pytest.mark.server("redis")
 
@@ -132,3 +141,53 @@ def test_refusals_wait_until_the_store_is_back(make_app: Callable[..., Flask]) -
                 in admin.get(LIMITS).get_json()["refused"]
             )
         )
+
+
+@pytest.fixture
+def engine(single: RedisServer) -> Iterator[Engine]:
+    with single.client() as client:
+        client.flushall()
+    engine = Engine(f"redis://127.0.0.1:{single.port}/0", budget_ms=1000)
+    charge = Charge(compile_plan("10/minute"), "address:192.0.2.1")
+    wait_until(lambda: not engine.decide(charge).is_local)
+    yield engine
+    engine.close()
+
+
+def test_many_refusals_are_told_in_portions_that_seem_no_outage(
+    engine: Engine, single: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time() // 60)
+    names = [f"address:192.0.{number // 250}.{number % 250}" for number in range(1000)]
+    told = [(now - age, Counter({("login-60", name): 2 for name in names})) for age in range(15)]
+    sizes: list[int] = []
+
+    def call(node: Node, payload: bytes, replies_count: int, **times: Any) -> list[Reply]:
+        sizes.append(replies_count)
+        return node.finish(node.start(payload, **times), payload, replies_count, **times)
+
+    monkeypatch.setattr(Node, "call", call)
+    monkeypatch.setattr(engine.refused, "take_untold", lambda: told)
+    engine.inspector.tell_refused()
+    assert max(sizes) == REFUSALS_TOLD_AT_ONCE + 1
+    with single.client() as client:
+        assert {client.zcard(f"rl1:minute:{{refused}}:{minute}") for minute, _ in told} == {1000}
+        assert client.zscore(f"rl1:minute:{{refused}}:{now}", "login-60 address:192.0.2.7") == 2
+
+
+def test_two_who_tell_at_once_tell_a_refusal_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        engine.refused.add("login-60", f"address:192.0.2.{number}")
+
+    def subtract_slowly(one: Counter[Any], other: Counter[Any]) -> Counter[Any]:
+        difference = Counter({key: count - other[key] for key, count in one.items() if count > other[key]})
+        time.sleep(0.05)
+        return difference
+
+    monkeypatch.setattr(Counter, "__sub__", subtract_slowly)
+    threads = [threading.Thread(target=engine.inspector.tell_refused) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(engine.inspector.count_refused().values()) == 5

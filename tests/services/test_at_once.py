@@ -12,17 +12,16 @@ from app.extensions import db
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE, PERMISSIONS
 from app.security import Actor, Client
-from app.services import accounts, users
+from app.services import accounts, ratelimits, roles, users
 from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
-from tests.factories import PASSWORD, Browser
+from app.services.ratelimits import RateLimitState, UnknownRole
+from tests.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
-
-    from tests.factories import Factory
 
 ROUNDS = 12
 
@@ -97,6 +96,42 @@ def test_of_two_administrators_who_take_each_other_away_at_once_one_stays(
                     continue
             with db.engine.connect().execution_options(is_write=True) as connection, connection.begin():
                 connection.execute(sa.delete(User).where(User.id == spare.id))
+
+
+def test_a_limit_that_is_changed_and_reset_at_once_is_one_or_the_other(make_app: Callable[..., Flask]) -> None:
+    app = make_app(RATELIMIT_ENABLED="true")
+    actor = Actor.system()
+    for _ in range(ROUNDS):
+        with app.app_context():
+            ratelimits.change_limit("login", limits="7/hour", actor=actor)
+        outcomes = run_at_once(
+            app,
+            lambda: ratelimits.change_limit("login", limits="8/hour", actor=actor),
+            lambda: ratelimits.reset_limit("login", actor=actor),
+            lambda: ratelimits.change_limit("login", limits="9/hour", actor=actor),
+        )
+        assert {type(outcome) for outcome in outcomes} == {RateLimitState}, outcomes
+
+
+def test_a_role_that_is_deleted_while_it_gets_a_limit_is_unknown_or_takes_it_along(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(RATELIMIT_ENABLED="true")
+    factory, actor = Factory(app), Actor.system()
+    for number in range(ROUNDS):
+        name = factory.role(name=f"temporary{number}").name
+
+        def limit(name: str = name) -> object:
+            return ratelimits.change_limit("login", roles={name: "8/hour"}, actor=actor)
+
+        def delete(name: str = name) -> object:
+            roles.delete_role(name, actor=actor)
+            return None
+
+        outcomes = run_at_once(app, limit, delete, limit)
+        assert {type(outcome) for outcome in outcomes} <= {RateLimitState, UnknownRole, type(None)}, outcomes
+        with app.app_context():
+            assert [state.by_role for state in ratelimits.list_limits()] == [{}] * 4
 
 
 def test_of_many_who_register_one_address_at_once_one_gets_it(app: Flask) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import run
 from app.config import ROOT, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -241,3 +242,13 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
     assert len({keys.get(timeout=30) for _ in processes}) == 1
     for process in processes:
         process.join(30)
+
+
+def test_settings_that_are_read_anew_leave_the_number_of_processes_and_threads(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = Settings.from_environ(environ | {"WORKERS": "8", "THREADS": "4"})
+    changed = Settings.from_environ(environ | {"WORKERS": "1", "THREADS": "40", "RATELIMIT_LOGIN": "7/minute"})
+    monkeypatch.setattr(run, "load_settings", lambda: changed)
+    anew = run._load_settings_anew(former)
+    assert (anew.workers, anew.threads, anew.ratelimit_login) == (8, 4, "7/minute")
