@@ -55,12 +55,17 @@ def main() -> None:
 def _load_settings_anew(former: Settings) -> Settings:
     """Return the settings of now, so that SIGHUP takes up a changed ``.env``; while they are wrong, the former."""
     try:
-        # How many processes there are, and how many threads each has, stays until the next start.
-        return dataclasses.replace(load_settings(), workers=former.workers, threads=former.threads)
+        settings = load_settings()
     except SettingsError as error:
         # Not the stack: the text names what is wrong, and no secret.
         logger.error("this worker goes on with the settings of the start: %s", error)  # noqa: TRY400
         return former
+    if settings.app_env != former.app_env:
+        # A file that is empty or cut off would take every defence away that production has by default.
+        logger.error("this worker goes on with the settings of the start: APP_ENV has changed")
+        return former
+    # How many processes there are, and how many threads each has, stays until the next start.
+    return dataclasses.replace(settings, workers=former.workers, threads=former.threads)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from flask import request
+from flask import g, request
 from flask_login import current_user
 
 from app.database import DatabaseUnavailable
 from app.emails import canonicalize_email
 from app.extensions import limiter
 from app.ratelimit.adapter import Caller
-from app.security import choose_account_name
+from app.security import CsrfFailed, choose_account_name, protect_from_csrf
 from app.services import ratelimits
 from app.utils import MalformedBody, describe_stack
 
@@ -54,6 +54,18 @@ def own_account() -> str:
 own_account.__name__ = account.__name__
 
 
+def is_our_page() -> bool:
+    """Say whether CSRF protection lets the request on: another site's page uses up nobody's attempts.
+
+    It only tries what is never carried out. ``RATELIMIT_DEFAULT`` counts it.
+    """
+    try:
+        protect_from_csrf()
+    except CsrfFailed:
+        return False
+    return True
+
+
 def user() -> str:
     """Return the caller's id; it is empty where nobody is signed in."""
     return str(current_user.user.id) if current_user.is_authenticated else ""
@@ -72,10 +84,14 @@ def token() -> str:
 
 def find_caller() -> Caller | None:
     """Return who asks, for limits that roles have; nobody while the database is away: then the common limits hold."""
+    if "is_caller_unknown" in g:
+        return None
     try:
         if not current_user.is_authenticated:
             return None
     except DatabaseUnavailable:
+        # To ask again for the next limit would take as long again.
+        g.is_caller_unknown = True
         return None
     return Caller(f"user:{current_user.user.id}", frozenset(current_user.user.role_names))
 

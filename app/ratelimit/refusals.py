@@ -71,7 +71,8 @@ class RefusalTally:
     def add(self, limit_name: str, subject: str) -> None:
         """Count one refusal."""
         minute = int(time.time() // 60)
-        if not self._minutes or self._minutes[-1][0] != minute:
+        # A clock that is set back goes on with the last minute: each has one counter.
+        if not self._minutes or self._minutes[-1][0] < minute:
             self._minutes.append((minute, Counter()))
         counter = self._minutes[-1][1]
         key = (limit_name, subject)

@@ -15,6 +15,8 @@ _SAFE: Final = re.compile(rf"[A-Za-z0-9._:@/+=~-]{{1,{SUBJECT_MAX_LENGTH}}}").fu
 _UNSAFE_BYTE: Final = re.compile(rb"[^A-Za-z0-9._:@/+=~-]")
 _DIGEST_BYTES: Final = 16
 IPV6_PREFIX_BITS: Final = 64
+# Some proxies tell the port too, as in 192.0.2.1:4711 or [2001:db8::1]:4711: a new one with each connection.
+_match_with_port: Final = re.compile(r"(?:([0-9.]+)|\[([^\]]+)\])(?::[0-9]+)?").fullmatch
 
 
 def encode_subject(subject: str) -> str:
@@ -45,12 +47,14 @@ def _encode_unsafe(subject: str) -> str:
 
 @lru_cache(maxsize=4096)
 def normalise_address(address: str) -> str:
-    """Return whom ``address`` stands for: an IPv4 address, or the /64 that one IPv6 customer has.
+    """Return whom ``address`` stands for, its port left out: an IPv4 address, or the /64 that one IPv6 customer has.
 
     What is no IP address (a unix socket's peer) stands for itself.
     """
+    match = _match_with_port(address)
+    host = address if match is None else match[1] or match[2]
     try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv6Address):

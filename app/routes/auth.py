@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response
 from flask_login import current_user
 
-from app.http.limits import account, own_account
+from app.http.limits import account, is_our_page, own_account
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor, get_client
 from app.ratelimit.adapter import address, rate_limit
@@ -51,7 +51,7 @@ def get_csrf() -> dict[str, str]:
 @blueprint.response(201, OwnUserOutput)
 @blueprint.arguments(RegisterInput)
 @blueprint.raises(RegistrationClosed, EmailTaken, WeakPassword, HashingBusy)
-@rate_limit("RATELIMIT_REGISTER", by=address)
+@rate_limit("RATELIMIT_REGISTER", by=address, when=is_our_page)
 @public
 def register(body: dict[str, Any]) -> Any:
     """Make an account and sign in to it."""
@@ -65,8 +65,8 @@ def register(body: dict[str, Any]) -> Any:
 @blueprint.response(200, SignInOutput)
 @blueprint.arguments(LoginInput)
 @blueprint.raises(InvalidCredentials, HashingBusy)
-@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=True)
-@rate_limit("RATELIMIT_LOGIN", by=account, failures_only=True)
+@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=True, when=is_our_page)
+@rate_limit("RATELIMIT_LOGIN", by=account, failures_only=True, when=is_our_page)
 @public
 def log_in(body: dict[str, Any]) -> Any:
     """Sign in; whatever is wrong, the answer is the same."""
@@ -95,7 +95,7 @@ def log_out() -> Response:
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
 @blueprint.raises(InvalidCredentials, SessionNotFound, HashingBusy)
-@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
+@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True, when=is_our_page)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
     """Give the password again, for calls that want it given within the last ten minutes."""
@@ -107,7 +107,7 @@ def reauthenticate(body: dict[str, Any]) -> Response:
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
 @blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword, HashingBusy)
-@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True)
+@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True, when=is_our_page)
 @requires()
 def change_password(body: dict[str, Any]) -> Response:
     """Replace the password; every other session ends."""

@@ -13,6 +13,7 @@ from .passwords import (
 )
 from .principal import Actor, Client, Principal
 from .sessions import (
+    CsrfFailed,
     end_browser_session,
     find_browser_token,
     make_csrf_token,
@@ -26,6 +27,7 @@ __all__ = [
     "PASSWORD_MAX_LENGTH",
     "Actor",
     "Client",
+    "CsrfFailed",
     "Guard",
     "HashingBusy",
     "PasswordHasher",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import threading
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
+from app.database import DatabaseUnavailable
 from tests.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
@@ -104,6 +106,34 @@ def test_an_address_has_one_budget_for_guesses_however_many_accounts_it_has(make
     browsers = [factory.sign_in(factory.user()) for _ in range(3)]
     statuses = [guess(browser, "victim@example.com").status_code for browser in browsers for _ in range(3)]
     assert statuses == [401] * 5 + [429] * 4
+
+
+def test_another_sites_page_uses_up_nobodys_attempts(app: Flask, factory: Factory) -> None:
+    user = factory.user()
+    owner = factory.sign_in(user)
+    for path in (LOGIN, "/api/v1/auth/reauthenticate"):
+        for _ in range(6):
+            body = f'{{"email": "{user.email}", "password": "="}}'
+            response = owner.client.post(path, data=body, content_type="text/plain", base_url=owner.base_url)
+            assert response.get_json()["code"] == "csrf_failed"
+    for browser in (owner, Browser(app)):
+        assert [guess(browser, user.email).status_code for _ in range(6)] == [401] * 5 + [429]
+
+
+def test_a_database_that_is_away_is_asked_once_who_the_caller_is(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("default", "login", "login-address")
+    roles = " ".join(f"user.{name}=50/minute" for name in names)
+    app = make_app(RATELIMIT_ENABLED="true", RATELIMIT_ROLES=roles)
+    factory = Factory(app)
+    browser = factory.sign_in(factory.user())
+    token = browser.csrf_token()
+    find = Mock(side_effect=DatabaseUnavailable)
+    monkeypatch.setattr("app.find_principal", find)
+    body = {"email": "nobody@example.com", "password": PASSWORD}
+    answer = browser.client.post(LOGIN, json=body, headers={"X-CSRF-Token": token}, base_url=browser.base_url)
+    assert (answer.status_code, find.call_count) == (401, 1)
 
 
 def test_an_administrator_unlocks_an_account(app: Flask, factory: Factory) -> None:

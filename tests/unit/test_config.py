@@ -252,3 +252,13 @@ def test_settings_that_are_read_anew_leave_the_number_of_processes_and_threads(
     monkeypatch.setattr(run, "load_settings", lambda: changed)
     anew = run._load_settings_anew(former)
     assert (anew.workers, anew.threads, anew.ratelimit_login) == (8, 4, "7/minute")
+
+
+def test_a_file_that_is_cut_off_makes_no_development_of_production(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = Settings.from_environ(environ)
+    monkeypatch.setattr(run, "load_settings", lambda: dataclasses.replace(former, app_env="development"))
+    assert run._load_settings_anew(former) is former
+    monkeypatch.setattr(run, "load_settings", lambda: dataclasses.replace(former, registration="closed"))
+    assert run._load_settings_anew(former).registration == "closed"

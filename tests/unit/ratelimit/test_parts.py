@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +121,12 @@ def test_refusals_are_counted_by_limit_and_subject_within_bounds() -> None:
     assert counted["login-60", "s1"] == 2
     assert counted["login-60", ""] >= 9
     assert sum(counted.values()) == NAMES_MAX + 11
+
+
+def test_with_a_clock_that_is_set_back_each_refusal_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tally, told = RefusalTally(), 0
+    for seconds in (6000, 6060, 6000, 6120):
+        monkeypatch.setattr(time, "time", lambda seconds=seconds: seconds)
+        tally.add("login-60", "address:192.0.2.1")
+        told += sum(counter.total() for _, counter in tally.take_untold())
+    assert (told, tally.take_untold()) == (4, [])
