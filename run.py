@@ -64,8 +64,10 @@ def _load_settings_anew(former: Settings) -> Settings:
         # A file that is empty or cut off would take every defence away that production has by default.
         logger.error("this worker goes on with the settings of the start: APP_ENV has changed")
         return former
-    # How many processes there are, and how many threads each has, stays until the next start.
-    return dataclasses.replace(settings, workers=former.workers, threads=former.threads)
+    # What all processes share stays until the next start: some of them may not have been told yet.
+    return dataclasses.replace(
+        settings, workers=former.workers, threads=former.threads, database_url=former.database_url
+    )
 
 
 if __name__ == "__main__":

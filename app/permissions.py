@@ -17,7 +17,7 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "audit:read": "Read the audit trail",
         "ratelimits:read": "See the rate limits, whom they count and whom they refused",
-        "ratelimits:write": "Change rate limits, and clear what they counted",
+        "ratelimits:write": "Change rate limits, those that guard administrators included, and clear what they counted",
         "roles:assign": "Give roles to users and take them away",
         "roles:read": "See roles and permissions",
         "roles:write": "Create, change and delete roles",

@@ -244,14 +244,16 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
         process.join(30)
 
 
-def test_settings_that_are_read_anew_leave_the_number_of_processes_and_threads(
+def test_settings_that_are_read_anew_leave_alone_what_all_processes_share(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     former = Settings.from_environ(environ | {"WORKERS": "8", "THREADS": "4"})
-    changed = Settings.from_environ(environ | {"WORKERS": "1", "THREADS": "40", "RATELIMIT_LOGIN": "7/minute"})
+    other = {"WORKERS": "1", "THREADS": "40", "DATABASE_URL": "sqlite:///other.db", "RATELIMIT_LOGIN": "7/minute"}
+    changed = Settings.from_environ(environ | other)
     monkeypatch.setattr(run, "load_settings", lambda: changed)
     anew = run._load_settings_anew(former)
     assert (anew.workers, anew.threads, anew.ratelimit_login) == (8, 4, "7/minute")
+    assert anew.database_url == environ["DATABASE_URL"]
 
 
 def test_a_file_that_is_cut_off_makes_no_development_of_production(
