@@ -138,8 +138,8 @@ class _State:
     default: Rule | None
     has_headers: bool
     has_legacy_headers: bool
-    rules_by_view: dict[tuple[str, str, int], tuple[PreparedRule, ...]]
-    rules_generation: int = 0
+    # With the generation of the policy that they were prepared from.
+    rules_by_view: dict[tuple[str, str], tuple[int, tuple[PreparedRule, ...]]]
 
 
 @dataclass(slots=True)
@@ -348,17 +348,14 @@ def _read_settings(settings: object) -> dict[str, Any]:
 def _find_rules(state: _State) -> tuple[PreparedRule, ...]:
     """Return the rules of the current request, looked for once."""
     endpoint, method = request.endpoint, request.method
-    key = (endpoint or "", method, state.policy.generation)
-    rules = state.rules_by_view.get(key)
-    if rules is None:
-        if state.rules_generation != state.policy.generation:
-            state.rules_generation = state.policy.generation
-            state.rules_by_view.clear()
+    key, generation = (endpoint or "", method), state.policy.generation
+    prepared_from, rules = state.rules_by_view.get(key, (-1, ()))
+    if prepared_from != generation:
         found = _collect_rules(state, endpoint, method)
         rules = tuple(state.policy.prepare(rule, endpoint or "") for rule in found)
         # An endpoint has few methods; where there is none, the method is any word that a client likes.
         if endpoint is not None:
-            state.rules_by_view[key] = rules
+            state.rules_by_view[key] = (generation, rules)
     return rules
 
 

@@ -14,6 +14,7 @@ from app.extensions import db, limiter, transaction, verb
 from app.models import RateLimit, Role, RoleRateLimit, User
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.ratelimit import LimitError, normalise_address
+from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import NamedLimits, Policy
 from app.security import list_account_keys
 from app.utils import InvalidInput, NotFound
@@ -209,7 +210,7 @@ def _get_policy(name: str | None = None) -> Policy:
     Raises:
         RateLimitNotFound: there is none called ``name``.
     """
-    policy = limiter.policy or Policy({}, precision=100)
+    policy = limiter.policy or Policy({}, precision=PRECISION_DEFAULT)
     if name is not None and name not in policy.configured:
         raise RateLimitNotFound
     return policy

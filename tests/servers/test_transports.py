@@ -68,10 +68,14 @@ def test_a_password() -> None:
         assert_stays_away(f"redis://127.0.0.1:{server.port}/0")
 
 
+def make_limiter_user(server: RedisServer, rights: str) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *rights.split())
+
+
 def test_an_acl_user_with_no_more_rights_than_the_limiter_needs() -> None:
     with running() as server:
-        with server.client() as client:
-            client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *RIGHTS.split())
+        make_limiter_user(server, RIGHTS)
         assert_decides_in_store(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
         assert_stays_away(f"redis://nobody:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
 
@@ -159,11 +163,9 @@ def test_a_cluster_with_tls_a_password_and_a_user_of_few_rights(tmp_path: Path) 
     options, files = make_tls(tmp_path)
     tls = (*options, "--tls-cluster", "yes", "--tls-replication", "yes")
     password = ("--requirepass", ODD_PASSWORD, "--masterauth", ODD_PASSWORD)
-    rights = f"{RIGHTS} +cluster|slots +asking"
     with running_cluster(tls=files, password=ODD_PASSWORD, options=(*tls, *password)) as cluster:
         for server in cluster.servers:
-            with server.client() as client:
-                client.execute_command("ACL", "SETUSER", "limiter", "on", f">{ODD_PASSWORD}", *rights.split())
+            make_limiter_user(server, f"{RIGHTS} +cluster|slots +asking")
         hosts = ",".join(f"localhost:{server.port}" for server in cluster.servers[:3])
         query = f"?ssl_ca_certs={files['ca']}&ssl_certfile={files['client_cert']}&ssl_keyfile={files['client_key']}"
         assert_decides_in_store(f"rediss+cluster://limiter:{ODD_PASSWORD_ENCODED}@{hosts}{query}")
