@@ -253,6 +253,22 @@ def test_what_refers_to_a_table_of_sqlite_that_is_made_anew_stays_and_is_missed_
         db.engine.dispose()
 
 
+@pytest.mark.only_on("sqlite", reason="the others check every reference by themselves")
+def test_a_migration_that_would_leave_rows_that_refer_to_nothing_is_taken_back(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del app
+    upgrade(revision="0001")
+    store_rows()
+    upgrade(revision="0002")
+    before = read_rows()
+    monkeypatch.setattr(search_index, "drop_search", lambda op: op.execute("DELETE FROM users"))
+    with pytest.raises(SystemExit):
+        downgrade(revision="0001")
+    assert find_revision() == "0002"
+    assert read_rows() == before
+
+
 # --- nobody waits long ---
 
 
