@@ -70,6 +70,10 @@ _MYSQL: Final = {
     1161: Kind.LOST,
     1184: Kind.LOST,
     1203: Kind.BUSY,  # this user has too many connections
+    1021: Kind.BUSY,  # disk full
+    1026: Kind.BUSY,  # a file of the server's could not be written
+    1030: Kind.BUSY,  # the storage engine failed, most often for want of room
+    1114: Kind.BUSY,  # the table is full, or the disk below it
     1205: Kind.CONFLICT,  # lock wait timeout
     1213: Kind.CONFLICT,  # deadlock
     1020: Kind.CONFLICT,  # record has changed since last read (MariaDB's innodb_snapshot_isolation)

@@ -19,6 +19,7 @@ from app.database import (
     time_limit,
 )
 
+from .conftest import MARIADB
 from .harness.proxy import NO_FAULT, Fault
 from .harness.waiting import wait_until
 from .work import end_connection, find_is_answering, get_connection_id, insert, read_numbers, sleep_statement
@@ -304,6 +305,19 @@ def test_whoever_waits_while_others_come_and_go_gets_a_connection(
         with ThreadPoolExecutor(6) as pool:
             waiting = [pool.submit(sleep, engine, 0.3) for _ in range(6)]
         assert [future.exception() for future in waiting] == [None] * 6
+
+
+@pytest.mark.parametrize("server", [MARIADB], indirect=True)
+def test_a_table_that_is_full_is_a_fault_of_the_server_s(engine: sa.Engine) -> None:
+    def fill() -> None:
+        with engine.begin() as connection:
+            connection.execute(sa.text("SET SESSION max_heap_table_size = 16384"))
+            connection.execute(sa.text("CREATE TEMPORARY TABLE full (text CHAR(200)) ENGINE=MEMORY"))
+            for _ in range(200):
+                connection.execute(sa.text("INSERT INTO full VALUES ('x')"))
+
+    with pytest.raises(DatabaseUnavailable):
+        fill()
 
 
 def test_two_transactions_that_deadlock_both_get_through(server: Server, connect: Callable[[str], sa.Engine]) -> None:

@@ -33,6 +33,18 @@ def wrap(error: Exception) -> sa.exc.DBAPIError:
     return sa.exc.OperationalError("UPDATE …", {}, error)
 
 
+class Answered(psycopg2.Error):
+    """What the server answers; only the driver itself can set ``pgcode``, so it stands here as an attribute."""
+
+    pgcode: str | None = None
+
+
+def answered(code: str) -> Answered:
+    error = Answered()
+    error.pgcode = code
+    return error
+
+
 CONFLICT = pymysql.err.OperationalError(1213, "Deadlock found when trying to get lock")
 
 
@@ -129,6 +141,7 @@ def test_an_inner_time_limit_only_shortens() -> None:
         (pymysql.err.OperationalError(1792, "Cannot execute statement in a READ ONLY transaction"), Kind.READ_ONLY),
         (pymysql.err.OperationalError(1205, "Lock wait timeout exceeded"), Kind.CONFLICT),
         (pymysql.err.OperationalError(1040, "Too many connections"), Kind.BUSY),
+        *[(pymysql.err.OperationalError(code, "No room left"), Kind.BUSY) for code in (1021, 1026, 1030, 1114)],
         (pymysql.err.ProgrammingError(1064, "You have an error in your SQL syntax"), Kind.OTHER),
         (ValueError("a bug"), Kind.OTHER),
     ],
@@ -146,6 +159,10 @@ def test_a_driver_s_error_is_told_by_what_may_be_done_about_it(error: Exception,
         (pymysql.err.OperationalError(2013, "Lost connection"), False),
         (pymysql.err.OperationalError(1180, "Got error during COMMIT"), False),
         (psycopg2.OperationalError("server closed the connection unexpectedly"), False),
+        (answered("40001"), True),
+        (answered("23505"), True),
+        (answered("40003"), False),
+        (answered("57P01"), False),
     ],
 )
 def test_only_an_answer_that_proves_it_makes_a_failed_commit_certain(error: Exception, *, is_certain: bool) -> None:

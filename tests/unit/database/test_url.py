@@ -131,6 +131,12 @@ def test_no_message_holds_any_part_of_the_password(text: str) -> None:
     assert "Wörd" not in message
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_password_that_would_become_a_port_and_a_database_is_told_to_be_encoded(scheme: str) -> None:
+    # Read by its first slash, this names the host "u", the port 12 and the database "34@localhost".
+    assert "/ as %2F" in refuse(f"{scheme}://u:12/34@localhost")
+
+
 def test_a_target_does_not_print_its_password() -> None:
     target = parse_database_url(f"mysql://u:{PASSWORD}@h1,h2:3307/d")
     assert PASSWORD not in repr(target)
