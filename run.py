@@ -11,6 +11,7 @@ from app import create_app as build_app
 from app.cli import is_command_looked_up, make_unconfigured_app
 from app.config import SettingsError, load_settings
 from app.http.bodies import MAX_BODY_BYTES
+from app.server.listener import AddressUnavailable, check_address
 from app.utils import configure_logging
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def main() -> None:
 
     try:
         settings = load_settings()
-    except SettingsError as error:
+        check_address(settings.host, settings.port)
+    except (SettingsError, AddressUnavailable) as error:
         sys.exit(str(error))
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     serve(

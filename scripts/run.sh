@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./scripts/venv.sh requirements.txt
-.venv/bin/flask --app run setup
+.venv/bin/flask --app run setup --check-address
 exec .venv/bin/python run.py

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import click
+
+from app.extensions import get_settings
+from app.server.listener import AddressUnavailable, check_address
 from app.services import admins
 from app.services.setup import make_first_admin
 
@@ -11,8 +15,15 @@ from .terminal import Failure, Report, operator_command
 
 
 @operator_command("setup")
-def setup_command() -> Report:
+@click.option("--check-address", "is_address_checked", is_flag=True, help="First make sure that HOST:PORT is free.")
+def setup_command(*, is_address_checked: bool) -> Report:
     """Apply the migrations and make the first administrator; running it again changes nothing."""
+    if is_address_checked:
+        settings = get_settings()
+        try:
+            check_address(settings.host, settings.port)
+        except AddressUnavailable as error:
+            raise Failure(str(error)) from error
     before = find_revisions()
     if before.is_ahead:
         raise Failure("A newer version of Gatehouse has changed the database. This says more: flask --app run doctor")

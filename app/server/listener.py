@@ -1,8 +1,9 @@
-"""Close a listening socket without resetting anybody who is just connecting."""
+"""Listening sockets: whether one can be had, and how one is closed without resetting anybody who is connecting."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 import sys
@@ -28,6 +29,34 @@ _DROP_NEW_HANDSHAKES: Final = (
 
 class _Listener(Protocol):
     def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
+
+
+class AddressUnavailable(Exception):
+    """Nothing can be served at an address; the message is one line that names the setting to change."""
+
+
+def check_address(host: str, port: int) -> None:
+    """Make sure that a server could listen on ``host``:``port`` at this moment.
+
+    Raises:
+        AddressUnavailable: it could not.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family) as probe:
+            # As the server does: what lingers of connections that ended does not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise AddressUnavailable(_describe_refusal(error, host, port)) from error
+
+
+def _describe_refusal(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is in use. Stop what listens there, or set PORT to another one."
+    if error.errno == errno.EACCES:
+        return f"This user may not listen on port {port}. Set PORT to another one, from 1024 on."
+    return f"{host} is no address of this machine. Set HOST to one of its own; 127.0.0.1 always is."
 
 
 def stop_handshakes(listeners: Iterable[_Listener]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,24 @@ def test_setup_from_another_folder_makes_all_that_the_doctor_asks_for(tmp_path: 
     doctor = flask("doctor", cwd=tmp_path, environ=empty)
     assert doctor.returncode == 0, doctor.stdout
     assert doctor.stdout.endswith("All is well.\n")
+
+
+@pytest.mark.only_on("sqlite", reason="a port has nothing to do with the database")
+def test_a_port_in_use_is_one_line_that_names_it_before_anything_else_happens(
+    tmp_path: Path, empty: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        environ = empty | {"HOST": "127.0.0.1", "PORT": port}
+        setup = flask("setup", "--check-address", cwd=tmp_path, environ=environ)
+        served = subprocess.run(
+            [sys.executable, "run.py"], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+    line = f"Port {port} of 127.0.0.1 is in use. Stop what listens there, or set PORT to another one.\n"
+    assert (setup.returncode, setup.stdout, setup.stderr) == (1, "", f"Error: {line}")
+    assert (served.returncode, served.stdout, served.stderr) == (1, "", line)
+    assert "--check-address" in (ROOT / "scripts" / "run.sh").read_text()
+    assert not (tmp_path / "new").exists()
 
 
 def test_two_setups_at_once_make_one_database_with_one_administrator(tmp_path: Path, empty: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from gunicorn.http.errors import NoMoreData
 
 from app.server import is_draining
 from app.server.draining import set_draining
-from app.server.listener import stop_handshakes
+from app.server.listener import AddressUnavailable, check_address, stop_handshakes
 from app.server.master import _Application
 from app.server.reception import TimedUnreader
 
@@ -77,3 +77,21 @@ def test_a_socket_that_takes_no_filter_is_left_alone() -> None:
             raise OSError
 
     assert not stop_handshakes([Refusing()])
+
+
+def test_an_address_that_nobody_can_listen_on_is_named_with_its_setting() -> None:
+    with pytest.raises(AddressUnavailable, match=r"^192\.0\.2\.1 is no address of this machine\. Set HOST"):
+        check_address("192.0.2.1", 8000)
+    with pytest.raises(AddressUnavailable, match=r"Set HOST"):
+        check_address("no such host", 8000)
+
+
+def test_what_lingers_of_a_server_that_ended_does_not_keep_its_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = server.accept()
+    # Whoever closes first leaves the port in TIME_WAIT.
+    accepted.close()
+    client.close()
+    check_address("127.0.0.1", port)
