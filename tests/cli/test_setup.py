@@ -82,7 +82,7 @@ def test_a_port_in_use_is_one_line_that_names_it_before_anything_else_happens(
     assert (setup.returncode, setup.stdout, setup.stderr) == (1, "", f"Error: {line}")
     assert (served.returncode, served.stdout, served.stderr) == (1, "", line)
     assert "--check-address" in (ROOT / "scripts" / "run.sh").read_text()
-    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "new" / "app.db").exists()
 
 
 def test_two_setups_at_once_make_one_database_with_one_administrator(tmp_path: Path, empty: dict[str, str]) -> None:
