@@ -30,6 +30,9 @@ P = ParamSpec("P")
 
 _EXTENSION: Final = "database"
 _SESSION: Final = "_database_session"
+_IS_WRITING: Final = "is_writing"
+RETRIED: Final = "_is_retried"
+"""The mark of a function that is run again."""
 
 
 class Database:
@@ -73,8 +76,13 @@ class Database:
     @staticmethod
     def _close_session(_error: BaseException | None) -> None:
         session: Session | None = g.pop(_SESSION, None)
-        if session is not None:
+        if session is None:
+            return
+        try:
             session.close()
+        except (DatabaseUnavailable, DBAPIError):
+            # The answer stands already; nothing was left to store.
+            session.invalidate()
 
 
 db = Database()
@@ -85,11 +93,11 @@ talisman = Talisman()
 limiter = Limiter()
 
 
-def verb(function: Callable[P, T]) -> Callable[P, T]:
-    """Make ``function`` a verb: a lost connection, a deadlock or a failover under it is run again where that is safe.
+def retried(function: Callable[P, T]) -> Callable[P, T]:
+    """Have ``function`` run again, where that is safe, when the connection is lost under it or another wins a race.
 
     It must hold whole transactions and read anew whatever it decides on. A commit whose outcome is unknown is never
-    repeated.
+    repeated. Called inside a transaction it is part of that, and all of it is run again, or nothing.
 
     Raises:
         DatabaseUnavailable: the database stayed away.
@@ -97,6 +105,9 @@ def verb(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if db.session.info.get(_IS_WRITING):
+            return function(*args, **kwargs)
+
         def attempt() -> T:
             try:
                 return function(*args, **kwargs)
@@ -107,6 +118,7 @@ def verb(function: Callable[P, T]) -> Callable[P, T]:
 
         return run_again(attempt)
 
+    setattr(run, RETRIED, True)
     return run
 
 
@@ -120,18 +132,18 @@ def get_settings() -> Settings:
 def transaction() -> Iterator[Session]:
     """Yield the session; commit what the block did, all or nothing.
 
-    It holds the only commit there is. Each public verb of a service enters it once.
+    It holds the only commit there is. Each public function of a service enters it once.
 
     Raises:
         RuntimeError: the block was entered inside another one: call a private helper that flushes instead.
     """
     session = db.session
-    if session.info.get("is_writing"):
+    if session.info.get(_IS_WRITING):
         raise RuntimeError("a transaction was entered inside another; call a helper that only flushes instead")
     # A read that happened before has its own snapshot: it ends here, so that what is checked now is checked on what
     # is stored now.
     session.rollback()
-    session.info["is_writing"] = True
+    session.info[_IS_WRITING] = True
     try:
         session.connection(execution_options={"is_write": True})
         yield session
@@ -140,4 +152,4 @@ def transaction() -> Iterator[Session]:
         session.rollback()
         raise
     finally:
-        session.info["is_writing"] = False
+        session.info[_IS_WRITING] = False

@@ -3,7 +3,7 @@
 from .deadlines import time_limit
 from .diagnosis import Diagnosis, diagnose
 from .engine import get_target, lift_time_limits, make_engine
-from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
+from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, is_duplicate
 from .probe import Health, probe
 from .retry import retrying, run_again
 from .transactions import READS_ONCE
@@ -21,6 +21,7 @@ __all__ = [
     "Health",
     "diagnose",
     "get_target",
+    "is_duplicate",
     "lift_time_limits",
     "make_engine",
     "parse_database_url",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
+import re
 import sqlite3
-from typing import Final
+from typing import Any, Final
 
 import psycopg2
 import pymysql
+import sqlalchemy as sa
+from pymysql.constants import ER
 
 from app.utils import Unavailable
 
@@ -123,6 +126,23 @@ def is_rolled_back(error: BaseException) -> bool:
     if isinstance(error, pymysql.err.Error):
         return classify(error) in {Kind.CONFLICT, Kind.READ_ONLY} or isinstance(error, pymysql.err.IntegrityError)
     return classify(error) in {Kind.BUSY, Kind.OTHER}
+
+
+def is_duplicate(error: sa.exc.IntegrityError, column: sa.orm.InstrumentedAttribute[Any]) -> bool:
+    """Say whether ``error`` means that another row has the same value in ``column``, which is unique by itself."""
+    table: Any = column.class_.__table__
+    name = next(
+        constraint.name
+        for constraint in table.constraints
+        if isinstance(constraint, sa.UniqueConstraint) and list(constraint.columns) == [table.c[column.key]]
+    )
+    cause = error.orig
+    if isinstance(cause, psycopg2.Error):
+        return cause.diag.constraint_name == name
+    if isinstance(cause, pymysql.err.Error):
+        # MySQL puts the table before the name, MariaDB does not.
+        return cause.args[0] == ER.DUP_ENTRY and re.search(rf"for key '(.*\.)?{name}'$", str(cause.args[1])) is not None
+    return str(cause) == f"UNIQUE constraint failed: {table.name}.{column.key}"
 
 
 def _classify_postgres(error: psycopg2.Error) -> Kind:

@@ -1,1 +1,1 @@
-"""The verbs. Each public one is one transaction; none of them sees JSON or a request."""
+"""What can be done. Each public function is one transaction, run again where that is safe; none sees JSON."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.extensions import db, get_settings, transaction, verb
+from app.database import is_duplicate
+from app.extensions import db, get_settings, retried, transaction
 from app.models import AuditEntry, Role, Session, User
 from app.permissions import USER_ROLE
 from app.security import Actor, get_hasher, get_policy
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.security import Client
+
+
+_WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
 
 
 class EmailTaken(Conflict):
@@ -76,7 +80,7 @@ class Export:
     audit: Sequence[AuditEntry]
 
 
-@verb
+@retried
 def register(*, email: str, password: str, name: str, client: Client, replaces: str | None = None) -> SignIn:
     """Make an account for whoever asks, and sign them in.
 
@@ -102,11 +106,13 @@ def register(*, email: str, password: str, name: str, client: Client, replaces: 
             user.last_login_at = now()
             audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
     except IntegrityError as error:
-        raise EmailTaken from error
+        if is_duplicate(error, User.email):
+            raise EmailTaken from error
+        raise
     return SignIn(user, token)
 
 
-@verb
+@retried
 def authenticate(
     *, email: str, password: str, is_remembered: bool, client: Client, replaces: str | None = None
 ) -> SignIn:
@@ -145,7 +151,7 @@ def authenticate(
     return SignIn(user, token)
 
 
-@verb
+@retried
 def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> str:
     """Make the caller's session fresh again and return its new token; only its own user's password does.
 
@@ -161,7 +167,7 @@ def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> str
     return token
 
 
-@verb
+@retried
 def change_password(*, current_password: str, new_password: str, session_id: uuid.UUID, actor: Actor) -> str:
     """Replace the caller's password and return the session's new token; every other session ends.
 
@@ -182,7 +188,7 @@ def change_password(*, current_password: str, new_password: str, session_id: uui
     return token
 
 
-@verb
+@retried
 def rename(user_id: uuid.UUID, *, name: str, actor: Actor) -> User:
     """Give a user another name and return the user.
 
@@ -190,14 +196,14 @@ def rename(user_id: uuid.UUID, *, name: str, actor: Actor) -> User:
         UserNotFound: there is none.
     """
     with transaction():
-        user = get_user(user_id, is_locked=True)
+        user = read_user(user_id, is_locked=True)
         if user.name != name:
             user.name = name
             audit.record("user.renamed", actor=actor, target=user.id)
     return user
 
 
-@verb
+@retried
 def delete_own(*, actor: Actor) -> None:
     """Delete the caller's account and everything that hangs on it; the audit trail stays.
 
@@ -206,13 +212,13 @@ def delete_own(*, actor: Actor) -> None:
     """
     with transaction() as writing:
         lock_admins()
-        user = get_user(actor.user_id, is_locked=True)
+        user = read_user(actor.user_id, is_locked=True)
         refuse_last_admin(user)
         writing.delete(user)
         audit.record("user.deleted", actor=actor, target=user.id)
 
 
-@verb
+@retried
 def export_own(user_id: uuid.UUID) -> Export:
     """Return everything stored about a user.
 
@@ -221,42 +227,51 @@ def export_own(user_id: uuid.UUID) -> Export:
     """
     entries = sa.select(AuditEntry).where(sa.or_(AuditEntry.actor_id == user_id, AuditEntry.target == str(user_id)))
     return Export(
-        user=get_user(user_id),
+        user=read_user(user_id),
         sessions=list_sessions(user_id),
         audit=db.session.scalars(entries.order_by(AuditEntry.id)).all(),
     )
 
 
-# --- for the other services ---
-
-
-def get_user(user_id: uuid.UUID | None, *, is_locked: bool = False) -> User:
-    """Return a user with roles and permissions; locked against other writers until the transaction ends.
+@retried
+def get_user(user_id: uuid.UUID) -> User:
+    """Return a user with roles and permissions.
 
     Raises:
         UserNotFound: there is none.
     """
-    query = (
-        sa.select(User).where(User.id == user_id).options(selectinload(User.roles).selectinload(Role.permission_rows))
-    )
-    if is_locked:
-        query = query.with_for_update(of=User).execution_options(populate_existing=True)
-    user = db.session.scalars(query).one_or_none()
-    if user is None:
-        raise UserNotFound
-    return user
+    return read_user(user_id)
 
 
+@retried
 def get_user_by_email(email: str) -> User:
     """Return the user with this address, with roles and permissions.
 
     Raises:
         UserNotFound: there is none.
     """
-    user_id = db.session.scalar(sa.select(User.id).where(User.email == email))
-    if user_id is None:
+    user = db.session.scalars(_WITH_ROLES.where(User.email == email)).one_or_none()
+    if user is None:
         raise UserNotFound("There is no user with this address.")
-    return get_user(user_id)
+    return user
+
+
+# --- for the other services, inside a transaction of theirs ---
+
+
+def read_user(user_id: uuid.UUID | None, *, is_locked: bool = False) -> User:
+    """Return a user with roles and permissions; locked against other writers until the transaction ends.
+
+    Raises:
+        UserNotFound: there is none.
+    """
+    query = _WITH_ROLES.where(User.id == user_id)
+    if is_locked:
+        query = query.with_for_update(of=User).execution_options(populate_existing=True)
+    user = db.session.scalars(query).one_or_none()
+    if user is None:
+        raise UserNotFound
+    return user
 
 
 def add_user(*, email: str, name: str, password_hash: str | None) -> User:
@@ -306,12 +321,8 @@ def _get_unchanged(verified: User) -> User:
 
 def _find_unchanged(user_id: uuid.UUID, password_hash: str | None) -> User | None:
     """Return the user, locked, unless it changed or went since its password was verified."""
-    query = (
-        sa.select(User)
-        .where(User.id == user_id, User.is_active, User.password_hash == password_hash)
-        .options(selectinload(User.roles).selectinload(Role.permission_rows))
-        .with_for_update(of=User)
-    )
+    is_unchanged = sa.and_(User.id == user_id, User.is_active, User.password_hash == password_hash)
+    query = _WITH_ROLES.where(is_unchanged).with_for_update(of=User)
     return db.session.scalars(query).one_or_none()
 
 

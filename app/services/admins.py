@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.extensions import db, retried
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
 from app.utils import Conflict
@@ -26,6 +26,7 @@ def lock_admins() -> None:
     db.session.execute(sa.select(Role.id).where(Role.name == ADMIN_ROLE).with_for_update())
 
 
+@retried
 def has_active_admin() -> bool:
     """Say whether there is anybody who can administer."""
     admins = sa.select(User.id).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active).limit(1)

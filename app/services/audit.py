@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from app.extensions import db, verb
+from app.extensions import db, retried
 from app.models import AuditEntry
 
 from .pages import Page, Sort, paginate
@@ -33,7 +33,7 @@ def record(action: str, *, actor: Actor, target: uuid.UUID | str | None = None, 
     )
 
 
-@verb
+@retried
 def list_entries(
     *,
     limit: int,

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 from uuid_utils.compat import uuid7
 
-from app.extensions import db, transaction
+from app.extensions import db, retried, transaction
 from app.models import AuditEntry, Role, User, user_roles
 from app.permissions import USER_ROLE
 from app.utils import InvalidInput, now
@@ -66,6 +66,7 @@ class ImportRefused(InvalidInput):
         super().__init__()
 
 
+@retried
 def find_faults(rows: Sequence[ImportedUser], *, actor: Actor) -> list[Fault]:
     """Return what keeps ``rows`` from being imported: double or taken addresses and ids, roles there are not."""
     roles = _load_roles()

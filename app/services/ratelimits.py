@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from app.emails import canonicalize_email
-from app.extensions import db, limiter, transaction, verb
+from app.extensions import db, limiter, retried, transaction
 from app.models import RateLimit, Role, RoleRateLimit, User
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.ratelimit import LimitError, normalise_address
@@ -82,7 +82,7 @@ class RateLimitState:
     changed_at: datetime.datetime | None
 
 
-@verb
+@retried
 def list_limits() -> list[RateLimitState]:
     """Return all limits that have a name; those that stand in the code are not among them."""
     policy = _get_policy()
@@ -90,7 +90,7 @@ def list_limits() -> list[RateLimitState]:
     return [_describe(policy, name, changes) for name in policy.configured]
 
 
-@verb
+@retried
 def change_limit(
     name: str, *, limits: str | None = None, roles: Mapping[str, str | None] | None = None, actor: Actor
 ) -> RateLimitState:
@@ -131,7 +131,7 @@ def change_limit(
     return _describe(policy, name, _follow(policy))
 
 
-@verb
+@retried
 def reset_limit(name: str, *, actor: Actor) -> RateLimitState:
     """Put back in force what the settings say, for everybody and for every role.
 
@@ -147,7 +147,7 @@ def reset_limit(name: str, *, actor: Actor) -> RateLimitState:
     return _describe(policy, name, _follow(policy))
 
 
-@verb
+@retried
 def follow_changes() -> None:
     """Put in force, in this process, what administrators changed in others."""
     if limiter.policy is not None:
@@ -164,7 +164,7 @@ def show(key: str) -> Sequence[Held]:
     return limiter.show(*_list_keys(key))
 
 
-@verb
+@retried
 def clear(key: str, *, actor: Actor) -> None:
     """Forget what is counted under ``key``; an account's key stands for those of its devices too.
 

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.extensions import db, transaction, verb
+from app.database import is_duplicate
+from app.extensions import db, retried, transaction
 from app.models import Role, RolePermission
 from app.permissions import ADMIN_ROLE, PERMISSIONS, is_role_name
 from app.utils import Conflict, Forbidden, InvalidInput, NotFound
@@ -73,22 +74,23 @@ class UngrantablePermission(Forbidden):
         )
 
 
-@verb
+@retried
 def list_roles() -> Sequence[Role]:
     """Return all roles by name."""
     return db.session.scalars(sa.select(Role).options(selectinload(Role.permission_rows)).order_by(Role.name)).all()
 
 
+@retried
 def get_role(name: str) -> Role:
     """Return a role.
 
     Raises:
         RoleNotFound: there is none.
     """
-    return _get(name, is_locked=False)
+    return read_role(name)
 
 
-@verb
+@retried
 def create_role(*, name: str, description: str, permissions: Iterable[str], actor: Actor) -> Role:
     """Make a role.
 
@@ -110,11 +112,13 @@ def create_role(*, name: str, description: str, permissions: Iterable[str], acto
             writing.flush()
             audit.record("role.created", actor=actor, target=name, permissions=sorted(wanted))
     except IntegrityError as error:
-        raise RoleExists from error
+        if is_duplicate(error, Role.name):
+            raise RoleExists from error
+        raise
     return role
 
 
-@verb
+@retried
 def update_role(
     name: str, *, description: str | None = None, permissions: Iterable[str] | None = None, actor: Actor
 ) -> Role:
@@ -128,7 +132,7 @@ def update_role(
     """
     wanted = None if permissions is None else _check_permissions(permissions)
     with transaction():
-        role = _get(name, is_locked=True)
+        role = read_role(name, is_locked=True)
         if description is not None:
             role.description = description
         if wanted is not None and wanted != role.permissions:
@@ -157,7 +161,7 @@ def set_role(name: str, *, permissions: Iterable[str], actor: Actor) -> Role:
         return create_role(name=name, description="", permissions=wanted, actor=actor)
 
 
-@verb
+@retried
 def delete_role(name: str, *, actor: Actor) -> None:
     """Delete a role; whoever had it loses it.
 
@@ -167,7 +171,7 @@ def delete_role(name: str, *, actor: Actor) -> None:
         UngrantablePermission: it holds what the actor does not.
     """
     with transaction() as writing:
-        role = _get(name, is_locked=True)
+        role = read_role(name, is_locked=True)
         if role.is_built_in:
             raise BuiltInRole
         _refuse_ungrantable(role.permissions, actor)
@@ -175,10 +179,24 @@ def delete_role(name: str, *, actor: Actor) -> None:
         audit.record("role.deleted", actor=actor, target=name)
 
 
-def _get(name: str, *, is_locked: bool) -> Role:
+# --- for the other services, inside a transaction of theirs ---
+
+
+def read_role(name: str, *, is_locked: bool = False, is_kept: bool = False) -> Role:
+    """Return a role.
+
+    Args:
+        name: which.
+        is_locked: nobody else reads it to change or to refer to it until the transaction ends.
+        is_kept: nobody changes or deletes it until then. What is referred to has to be kept, or the foreign key
+            refuses, after everything was found to be in order.
+
+    Raises:
+        RoleNotFound: there is none.
+    """
     query = sa.select(Role).where(Role.name == name).options(selectinload(Role.permission_rows))
-    if is_locked:
-        query = query.with_for_update(of=Role).execution_options(populate_existing=True)
+    if is_locked or is_kept:
+        query = query.with_for_update(of=Role, read=not is_locked).execution_options(populate_existing=True)
     # A name that no role can have may hold what a driver refuses, such as NUL.
     role = db.session.scalars(query).one_or_none() if is_role_name(name) else None
     if role is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import joinedload
 
-from app.extensions import db, get_settings, transaction, verb
+from app.extensions import db, get_settings, retried, transaction
 from app.models import USER_AGENT_MAX_LENGTH, Role, Session, User
 from app.security import Actor, Client, Principal
 from app.utils import NotFound, now
@@ -41,7 +41,7 @@ class SessionNotFound(NotFound):
     detail = "There is no such session; it may have ended already."
 
 
-@verb
+@retried
 def find_principal(token: str) -> Principal | None:
     """Return who the session with ``token`` belongs to, or None when it has ended or its user may not sign in.
 
@@ -56,14 +56,14 @@ def find_principal(token: str) -> Principal | None:
     return Principal(session)
 
 
-@verb
+@retried
 def list_sessions(user_id: uuid.UUID) -> Sequence[Session]:
     """Return the user's sessions that are alive, the newest first."""
     query = sa.select(Session).where(Session.user_id == user_id).order_by(Session.created_at.desc(), Session.id.desc())
     return [session for session in db.session.scalars(query) if _is_alive(session)]
 
 
-@verb
+@retried
 def end_session(session_id: uuid.UUID, *, user_id: uuid.UUID, actor: Actor) -> None:
     """End one session of a user; its cookie is worth nothing from the next request on.
 
@@ -77,7 +77,7 @@ def end_session(session_id: uuid.UUID, *, user_id: uuid.UUID, actor: Actor) -> N
         audit.record("session.ended", actor=actor, target=user_id)
 
 
-@verb
+@retried
 def end_all_sessions(user_id: uuid.UUID, *, actor: Actor, but: uuid.UUID | None = None) -> None:
     """End every session of a user, but the one named ``but``."""
     with transaction():
@@ -85,7 +85,7 @@ def end_all_sessions(user_id: uuid.UUID, *, actor: Actor, but: uuid.UUID | None 
         audit.record("session.all_ended", actor=actor, target=user_id)
 
 
-@verb
+@retried
 def sign_out(session_id: uuid.UUID, *, actor: Actor) -> None:
     """End the caller's own session. Ending it twice is no fault."""
     with transaction():

@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from app.extensions import db, get_settings, transaction, verb
+from app.extensions import db, get_settings, retried, transaction
 from app.models import User
 from app.permissions import ADMIN_ROLE
 from app.security import Actor, get_policy
@@ -15,7 +15,7 @@ from app.security import Actor, get_policy
 from . import audit
 from .accounts import add_user, hash_new_password
 from .admins import lock_admins
-from .roles import get_role
+from .roles import read_role
 
 NAME: Final = "Administrator"
 
@@ -28,7 +28,7 @@ class FirstAdmin:
     password: str | None = dataclasses.field(repr=False)
 
 
-@verb
+@retried
 def make_first_admin() -> FirstAdmin | None:
     """Make the administrator that ``ADMIN_EMAIL`` names, if there is no user at all, and return who was made.
 
@@ -48,7 +48,7 @@ def make_first_admin() -> FirstAdmin | None:
         if _has_user():
             return None  # Another process was first.
         user = add_user(email=settings.admin_email, name=NAME, password_hash=password_hash)
-        user.roles.append(get_role(ADMIN_ROLE))
+        user.roles.append(read_role(ADMIN_ROLE))
         audit.record("user.created", actor=Actor.system(), target=user.id)
         audit.record("role.assigned", actor=Actor.system(), target=user.id, role=ADMIN_ROLE)
     return FirstAdmin(user.email, invented)

@@ -8,18 +8,19 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
+from app.database import is_duplicate
 from app.database.search import choose_condition
-from app.extensions import db, limiter, transaction, verb
+from app.extensions import db, limiter, retried, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
 from app.security import get_policy, list_account_keys
 from app.utils import Forbidden
 
 from . import audit
-from .accounts import EmailTaken, add_user, get_user, hash_new_password
+from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
 from .pages import Page, Sort, order_page, read_page
-from .roles import UngrantablePermission, get_role
+from .roles import UngrantablePermission, read_role
 from .sessions import delete_sessions
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class TargetOutranksActor(Forbidden):
     detail = "This user holds permissions that you lack. Ask somebody who holds them too."
 
 
-@verb
+@retried
 def list_users(
     *,
     limit: int,
@@ -85,13 +86,13 @@ def list_users(
     return read_page(query, SORTS[sort], limit=limit)
 
 
-@verb
+@retried
 def count_users() -> int:
     """Return how many users there are."""
     return db.session.scalar(sa.select(sa.func.count()).select_from(User)) or 0
 
 
-@verb
+@retried
 def create_user(*, email: str, name: str, password: str | None, roles: Iterable[str] = (), actor: Actor) -> User:
     """Make an account for somebody else; without a password nobody can sign in to it yet.
 
@@ -116,11 +117,13 @@ def create_user(*, email: str, name: str, password: str | None, roles: Iterable[
             for role in roles:
                 _add_role(user, role, actor)
     except IntegrityError as error:
-        raise EmailTaken from error
+        if is_duplicate(error, User.email):
+            raise EmailTaken from error
+        raise
     return user
 
 
-@verb
+@retried
 def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Actor) -> User:
     """Change a user's name or whether the account is active; deactivating ends the user's sessions.
 
@@ -148,7 +151,7 @@ def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Act
     return user
 
 
-@verb
+@retried
 def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
     """Delete a user with sessions and role assignments; the audit trail stays.
 
@@ -165,7 +168,7 @@ def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
         audit.record("user.deleted", actor=actor, target=user.id)
 
 
-@verb
+@retried
 def end_sessions(user_id: uuid.UUID, *, actor: Actor) -> None:
     """End every session of a user.
 
@@ -179,7 +182,7 @@ def end_sessions(user_id: uuid.UUID, *, actor: Actor) -> None:
         audit.record("session.all_ended", actor=actor, target=user.id)
 
 
-@verb
+@retried
 def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     """Clear what throttles signing in to an account.
 
@@ -194,7 +197,7 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     limiter.clear(*list_account_keys(user.email))
 
 
-@verb
+@retried
 def assign_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     """Give a role to a user; having it already is fine.
 
@@ -204,12 +207,12 @@ def assign_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
         UngrantablePermission: the role holds what the actor does not.
     """
     with transaction():
-        user = get_user(user_id, is_locked=True)
+        user = read_user(user_id, is_locked=True)
         _add_role(user, name, actor)
     return user
 
 
-@verb
+@retried
 def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     """Take a role from a user; not having it is fine.
 
@@ -222,7 +225,7 @@ def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     with transaction():
         lock_admins()
         user = get_target(user_id, actor)
-        role = get_role(name)
+        role = read_role(name, is_kept=True)
         if role in user.roles:
             if role.name == ADMIN_ROLE:
                 refuse_last_admin(user)
@@ -231,7 +234,7 @@ def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
     return user
 
 
-@verb
+@retried
 def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) -> str:
     """Replace a user's password and return it; without one given it is made up. Every session of the user ends.
 
@@ -240,7 +243,7 @@ def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) ->
         TargetOutranksActor: the user may do what the actor may not.
         WeakPassword: with the reason.
     """
-    user = get_user(user_id)
+    user = read_user(user_id)
     new = get_policy().invent() if password is None else password
     password_hash = hash_new_password(new, about=(user.email, user.name), field="password")
     with transaction():
@@ -253,7 +256,7 @@ def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) ->
 
 def _add_role(user: User, name: str, actor: Actor) -> None:
     """Give a role to a user in the current transaction."""
-    role = get_role(name)
+    role = read_role(name, is_kept=True)
     if not role.permissions <= actor.permissions:
         raise UngrantablePermission(role.permissions - actor.permissions)
     if role not in user.roles:
@@ -271,7 +274,7 @@ def get_target(user_id: uuid.UUID, actor: Actor) -> User:
         UserNotFound: there is none.
         TargetOutranksActor: the user may do what the actor may not, so acting on them would be a way up.
     """
-    user = get_user(user_id, is_locked=True)
+    user = read_user(user_id, is_locked=True)
     if not user.permissions <= actor.permissions:
         raise TargetOutranksActor
     return user

@@ -37,7 +37,7 @@ VAGUE: Final = {"helper", "helpers", "manager", "common", "misc", "base", "data"
 BREAKS: Final = {
     "The stairs: each room imports only from rooms below it": ("services/roles.py", "from app import routes"),
     "Routes and schemas do not know SQLAlchemy": ("routes/user.py", "import sqlalchemy"),
-    "Verbs, models and machinery do not know HTTP": ("services/roles.py", "import flask"),
+    "Services, models and machinery do not know HTTP": ("services/roles.py", "import flask"),
     "Only the gatekeeper hashes": ("services/accounts.py", "import argon2"),
 }
 

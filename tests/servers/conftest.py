@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from flask_migrate import upgrade
 
+from app import create_app
+from app.config import Settings
 from app.database import make_engine
+from app.extensions import db
+from tests.databases import TEST_ENVIRON
 
 from .harness import mariadb, postgres
 from .harness.proxy import Proxy
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import sqlalchemy as sa
+    from flask import Flask
 
     from .harness.mariadb import MariaDb
     from .harness.postgres import Postgres
@@ -64,6 +70,21 @@ def server(request: pytest.FixtureRequest, running_servers: dict[str, Server]) -
 def proxy(server: Server) -> Iterator[Proxy]:
     with Proxy(server.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(params=[POSTGRES, MARIADB])
+def proxied_app(request: pytest.FixtureRequest) -> Iterator[tuple[Flask, Proxy]]:
+    """The product on a server behind a proxy."""
+    with make_server(request.param) as server, Proxy(server.port) as proxy:
+        url = server.make_url(port=proxy.port)
+        app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}))
+        with app.app_context():
+            upgrade()
+            engine = db.engine
+        # The connection of the migrations has been set up in other ways.
+        engine.dispose()
+        yield app, proxy
+        engine.dispose()
 
 
 @pytest.fixture

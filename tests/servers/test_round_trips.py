@@ -7,23 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from flask_migrate import upgrade
 
-from app import create_app
-from app.config import Settings
 from app.database import READS_ONCE, ConnectionLost, DatabaseUnavailable
 from app.extensions import db
-from tests.databases import TEST_ENVIRON
 from tests.factories import Factory
 
-from .conftest import MARIADB, POSTGRES, make_server
-from .harness.proxy import Fault, Proxy
+from .harness.proxy import Fault
 from .work import get_connection_id, insert, read_numbers, sleep_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flask import Flask
+
+    from .harness.proxy import Proxy
 
 ONCE = {READS_ONCE: True}
 
@@ -41,20 +36,6 @@ def count_requests(sent: bytes, dialect: str) -> int:
             count += sent[3] == 0
             sent = sent[4 + int.from_bytes(sent[:3], "little") :]
     return count
-
-
-@pytest.fixture(params=[POSTGRES, MARIADB])
-def proxied_app(request: pytest.FixtureRequest) -> Iterator[tuple[Flask, Proxy]]:
-    with make_server(request.param) as server, Proxy(server.port) as proxy:
-        url = server.make_url(port=proxy.port)
-        app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}))
-        with app.app_context():
-            upgrade()
-            engine = db.engine
-        # The connection of the migrations has been set up in other ways.
-        engine.dispose()
-        yield app, proxy
-        engine.dispose()
 
 
 def test_a_signed_in_request_asks_the_database_once(proxied_app: tuple[Flask, Proxy]) -> None:

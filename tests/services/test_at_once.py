@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.database import is_duplicate
+from app.extensions import db, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE, PERMISSIONS
 from app.security import Actor, Client
@@ -16,6 +17,7 @@ from app.services import accounts, ratelimits, roles, users
 from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.ratelimits import RateLimitState, UnknownRole
+from app.services.roles import RoleNotFound
 from tests.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
@@ -132,6 +134,41 @@ def test_a_role_that_is_deleted_while_it_gets_a_limit_is_unknown_or_takes_it_alo
         assert {type(outcome) for outcome in outcomes} <= {RateLimitState, UnknownRole, type(None)}, outcomes
         with app.app_context():
             assert [state.by_role for state in ratelimits.list_limits()] == [{}] * 4
+
+
+def test_a_role_that_is_deleted_while_it_is_given_and_taken_is_unknown_to_whoever_comes_later(app: Flask) -> None:
+    factory, actor = Factory(app), Actor.system()
+    user = factory.user()
+    for number in range(ROUNDS):
+        name = factory.role(name=f"temporary{number}").name
+
+        def assign(name: str = name) -> object:
+            return type(users.assign_role(user.id, name, actor=actor))
+
+        def revoke(name: str = name) -> object:
+            return type(users.revoke_role(user.id, name, actor=actor))
+
+        def create(name: str = name) -> object:
+            email = f"{name}@example.com"
+            return type(users.create_user(email=email, name="", password=None, roles=[name], actor=actor))
+
+        def delete(name: str = name) -> object:
+            return roles.delete_role(name, actor=actor)
+
+        outcomes = run_at_once(app, assign, delete, create, revoke)
+        assert outcomes[1] is None
+        kinds = {outcome if isinstance(outcome, type) else type(outcome) for outcome in outcomes}
+        assert kinds <= {User, RoleNotFound, type(None)}, outcomes
+
+
+def test_only_an_address_that_is_there_already_is_called_taken(app: Flask, factory: Factory) -> None:
+    first, second = factory.user(), factory.user()
+    with app.app_context():
+        for values, is_email in (({"id": first.id}, False), ({"email": first.email}, True)):
+            with pytest.raises(sa.exc.IntegrityError) as caught, transaction() as writing:
+                writing.execute(sa.update(User).where(User.id == second.id).values(**values))
+            assert is_duplicate(caught.value, User.email) is is_email
+            assert not is_duplicate(caught.value, Role.name)
 
 
 def test_of_many_who_register_one_address_at_once_one_gets_it(app: Flask) -> None:

@@ -52,6 +52,7 @@ class Proxy:
         self.sent = bytearray()  # what clients sent, in all
         self.accepted = 0
         self.round_trips_count = 0  # replies after something was sent
+        self._replies_before_cut: int | None = None
         self.port = 0
         self.listen()
 
@@ -88,6 +89,15 @@ class Proxy:
             sockets, self._sockets = self._sockets, set()
         for open_socket in sockets:
             _close(open_socket)
+
+    def cut_once(self, *, after_replies: int) -> None:
+        """Pass so many more replies on, then close one connection instead of passing on the next."""
+        self._replies_before_cut = after_replies
+
+    @property
+    def has_cut(self) -> bool:
+        """Whether the connection that ``cut_once`` announced was closed."""
+        return self._replies_before_cut is None
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -134,6 +144,10 @@ class Proxy:
         self._drop(client, upstream)
 
     def _pass_on(self, data: bytes, client: socket.socket) -> bool:
+        if self._replies_before_cut is not None:
+            self._replies_before_cut = self._replies_before_cut - 1 if self._replies_before_cut else None
+            if self._replies_before_cut is None:
+                return False
         while data:
             fault = self.fault
             if fault.is_silent:

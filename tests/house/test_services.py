@@ -1,0 +1,68 @@
+"""Rules about the services: what others call is run again when its connection is lost, and no cause is guessed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from typing import TYPE_CHECKING, Final
+
+from app.config import ROOT
+from app.extensions import RETRIED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SERVICES: Final = ROOT / "app" / "services"
+OUTSIDE: Final = [path for path in (ROOT / "app").rglob("*.py") if SERVICES not in path.parents]
+
+# What need not be run again, and why.
+NOT_RETRIED: Final = {
+    "app.services.exports.walk_users": "hands out pages, each of them read by a function that is",
+    "app.services.health.look_at_database": "says how the database is, at this moment",
+    "app.services.imports.import_users": "tells its progress as it goes; its operator runs it again",
+    "app.services.ratelimits.show": "asks the limiter's store, and no database",
+    "app.services.roles.set_role": "calls two functions that are",
+}
+
+
+def list_used(path: Path) -> Iterator[tuple[str, str]]:
+    """Return (module, name) of everything that the file uses of the services."""
+    tree = ast.parse(path.read_text())
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if source == "app.services" or (node.level and source == "services"):
+                modules |= {alias.asname or alias.name: f"app.services.{alias.name}" for alias in node.names}
+            elif source.removeprefix("app.").startswith("services."):
+                yield from ((f"app.{source.removeprefix('app.')}", alias.name) for alias in node.names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def test_whatever_others_call_of_the_services_is_run_again_when_its_connection_is_lost() -> None:
+    used = {pair for path in OUTSIDE for pair in list_used(path)}
+    functions = {
+        f"{found.__module__}.{name}": found
+        for module, name in used
+        if inspect.isfunction(found := getattr(importlib.import_module(module), name))
+    }
+    assert len(functions) > 25, "the rule has lost sight of the services"
+    assert {name for name, found in functions.items() if not hasattr(found, RETRIED)} <= NOT_RETRIED.keys()
+    assert NOT_RETRIED.keys() <= functions.keys()
+
+
+def test_no_constraint_that_was_violated_is_taken_for_another() -> None:
+    handlers = [
+        (path.name, node)
+        for path in (ROOT / "app").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler) and node.type is not None and "IntegrityError" in ast.unparse(node.type)
+    ]
+    assert handlers
+    # Each looks at what was violated, and passes on what it did not expect.
+    for name, handler in handlers:
+        assert any(isinstance(node, ast.Raise) and node.exc is None for node in ast.walk(handler)), name
