@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import TYPE_CHECKING, Any, Final
+import re
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import marshmallow as ma
 from marshmallow import ValidationError, fields, validate
@@ -21,7 +22,7 @@ from app.utils import MalformedBody
 from .terminal import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 LINE_MAX_LENGTH: Final = 64 * 1024
 ROLES_MAX: Final = 100
@@ -102,7 +103,9 @@ def read_csv(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
         elif len(record) != len(header):
             yield Fault(start, "line", f"This has {len(record)} fields, but the header has {len(header)}.")
         else:
-            values: dict[str, Any] = {name: value for name, value in zip(header, record, strict=True) if value}
+            values: dict[str, Any] = {
+                name: _read_cell(value) for name, value in zip(header, record, strict=True) if value
+            }
             if "roles" in values:
                 values["roles"] = values["roles"].replace(",", " ").replace(";", " ").split()
             yield from _check(start, values)
@@ -114,9 +117,51 @@ READERS: Final[Mapping[str, Callable[[Iterable[str]], Iterator[ImportedUser | Fa
 }
 
 
-def write_row(values: Mapping[str, object]) -> str:
-    """Return one line of a JSON lines file."""
-    return json.dumps(values) + "\n"
+class JsonLinesWriter:
+    """Writes users as JSON, one to a line."""
+
+    def __init__(self, target: IO[str], columns: Sequence[str]) -> None:
+        del columns  # each line names its own
+        self._target = target
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Write one user."""
+        self._target.write(json.dumps(values) + "\n")
+
+
+class CsvWriter:
+    """Writes users as CSV (RFC 4180) that ``read_csv`` takes back and no spreadsheet computes with."""
+
+    def __init__(self, target: IO[str], columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._writer = csv.writer(target)
+        self._writer.writerow(columns)
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Write one user."""
+        self._writer.writerow(_make_cell(values[column]) for column in self._columns)
+
+
+WRITERS: Final[Mapping[str, type[JsonLinesWriter | CsvWriter]]] = {
+    "csv": CsvWriter,
+    "jsonl": JsonLinesWriter,
+}
+
+# What spreadsheets take for the beginning of a formula. Source: OWASP, "CSV Injection".
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
+
+
+def _make_cell(value: Any) -> str:  # noqa: ANN401 - whatever a schema dumps
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = " ".join(value) if isinstance(value, list) else str(value)
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _read_cell(text: str) -> str:
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def _check_header(header: list[str], line: int) -> Iterator[Fault]:

@@ -17,7 +17,7 @@ from app.security import Actor
 from app.services import exports, imports
 from app.services.imports import Fault, ImportedUser, ImportRefused
 
-from .rows import READERS, write_row
+from .rows import READERS, WRITERS
 from .terminal import Failure, OperatorCommand, Report, is_json, is_progress_shown, note
 
 if TYPE_CHECKING:
@@ -29,22 +29,26 @@ _FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json"
 
 @click.command("export", cls=OperatorCommand)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
+@click.option("--format", "format_", type=click.Choice(sorted(WRITERS)), help="What to write, if FILE does not say.")
 @click.option("--with-hashes", is_flag=True, help="Write the password hashes too. Guard the file.")
 @with_appcontext
-def export_users(file: str, *, with_hashes: bool) -> Report:
-    """Write every account to FILE as JSON lines; - is standard output.
+def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report:
+    """Write every account to FILE, as CSV if its name ends so, otherwise as JSON lines; - is standard output.
 
     The file is readable by its owner only, and is there whole or not at all.
     """
     schema = UserOutput()
+    columns = [*schema.fields, *(["password_hash"] if with_hashes else [])]
+    make_writer = WRITERS[format_ or _FORMATS.get(Path(file).suffix.lower(), "jsonl")]
     count = 0
     with _open_target(file) as target, _show_progress("Exporting", exports.count_users()) as advance:
+        writer = make_writer(target, columns)
         for page in exports.walk_users(actor=Actor.system(), with_hashes=with_hashes):
             for user in page:
                 values: dict[str, Any] = schema.dump(user)
                 if with_hashes:
                     values["password_hash"] = user.password_hash
-                target.write(write_row(values))
+                writer.write(values)
             count += len(page)
             advance(len(page))
     if file == STANDARD:
@@ -150,7 +154,7 @@ def _open_target(file: str) -> Iterator[IO[str]]:
         return
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as target:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as target:
             yield target
             target.flush()
             os.fsync(target.fileno())

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask import Response
+from flask_login import current_user
 
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.ratelimit.adapter import StoreAway
 from app.schemas import SessionListOutput, UserCreateInput, UserOutput, UserPageOutput, UserQuery, UserUpdateInput
-from app.security import HashingBusy, WeakPassword, requires
+from app.security import HashingBusy, ReauthenticationRequired, WeakPassword, require_fresh, requires
 from app.services import accounts, sessions, users
 from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
@@ -65,10 +66,12 @@ def update_user(body: dict[str, Any], user_id: uuid.UUID) -> Any:
 
 @blueprint.route("/<uuid:user_id>", methods=["DELETE"])
 @blueprint.response(204)
-@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin)
+@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin, ReauthenticationRequired)
 @requires("users:write")
 def delete_user(user_id: uuid.UUID) -> Response:
-    """Delete a user."""
+    """Delete a user; for one's own account the password must have been given within the last 10 minutes."""
+    if user_id == current_user.user.id:
+        require_fresh()
     users.delete_user(user_id, actor=get_actor())
     return Response(status=204)
 

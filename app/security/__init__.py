@@ -1,7 +1,7 @@
 """The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
 
 from .devices import choose_account_name, forget_device, list_account_keys, remember_device
-from .guards import Guard, enforce_guard, find_guard, public, requires
+from .guards import Guard, ReauthenticationRequired, enforce_guard, find_guard, public, require_fresh, requires
 from .passwords import (
     PASSWORD_MAX_LENGTH,
     HashingBusy,
@@ -33,6 +33,7 @@ __all__ = [
     "PasswordHasher",
     "PasswordPolicy",
     "Principal",
+    "ReauthenticationRequired",
     "UnsupportedHash",
     "WeakPassword",
     "choose_account_name",
@@ -50,6 +51,7 @@ __all__ = [
     "public",
     "remember_device",
     "renew_browser_session",
+    "require_fresh",
     "requires",
     "start_browser_session",
 ]

@@ -99,7 +99,17 @@ def enforce_guard() -> None:
     if not guard.permissions <= current_user.permissions:
         missing = ", ".join(sorted(guard.permissions - current_user.permissions))
         raise PermissionMissing(f"This needs the permission {missing}. Ask an administrator for it.")
-    if guard.is_fresh and not is_fresh(current_user.session.authenticated_at):
+    if guard.is_fresh:
+        require_fresh()
+
+
+def require_fresh() -> None:
+    """Refuse the current request of a signed-in caller unless the password was given just now.
+
+    Raises:
+        ReauthenticationRequired: it was not.
+    """
+    if not is_fresh(current_user.session.authenticated_at):
         raise ReauthenticationRequired
 
 

@@ -128,12 +128,15 @@ def update_role(
         RoleNotFound: there is none.
         BuiltInRole: what ``admin`` allows cannot be changed.
         UnknownPermission: a permission is not declared.
-        UngrantablePermission: the actor does not hold one that would be added or taken.
+        UngrantablePermission: the actor does not hold one that would be added or taken, or, to describe the role
+            anew, all that it allows.
     """
     wanted = None if permissions is None else _check_permissions(permissions)
     with transaction():
         role = read_role(name, is_locked=True)
-        if description is not None:
+        if description is not None and description != role.description:
+            # What a role is said to be for is how others decide whom to give it.
+            _refuse_ungrantable(role.permissions, actor)
             role.description = description
         if wanted is not None and wanted != role.permissions:
             if name == ADMIN_ROLE:

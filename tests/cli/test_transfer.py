@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import stat
@@ -11,7 +12,9 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from app.extensions import db
+from app.security import Actor
 from app.services import audit, imports, users
+from app.services.imports import ImportedUser, ImportRefused
 from tests.cli.conftest import Operator
 from tests.factories import PASSWORD, Browser
 
@@ -92,7 +95,9 @@ def test_a_csv_file_is_imported_with_roles_and_an_audit_entry_each(
     assert {entry.target for entry in entries} == {ada["id"], bob["id"], cy["id"]}
 
 
+@pytest.mark.parametrize("name", ["users.jsonl", "users.csv"])
 def test_what_was_exported_is_imported_elsewhere_as_it_was(
+    name: str,
     operator: Operator,
     factory: Factory,
     tmp_path: Path,
@@ -100,14 +105,31 @@ def test_what_was_exported_is_imported_elsewhere_as_it_was(
     make_database: Callable[..., str],
 ) -> None:
     factory.admin(email="ada@example.com", name="Ada \u017d\u00f3")
-    factory.user(email="bob@example.com", password=None)
+    factory.user(email="bob@example.com", name='=HYPERLINK("https://example.com", "Bob")', password=None)
+    factory.user(email="+eve@example.com", name='\'- \\ "Eve", 1', password=None)
     operator.do("user", "deactivate", "bob@example.com")
-    file = str(tmp_path / "users.jsonl")
-    assert operator.do("user", "export", file, "--with-hashes") == {"file": file, "count": 2, "with_hashes": True}
+    file = str(tmp_path / name)
+    assert operator.do("user", "export", file, "--with-hashes") == {"file": file, "count": 3, "with_hashes": True}
     other = Operator(make_app(DATABASE_URL=make_database()))
-    assert other.do("user", "import", file)["imported"] == 2
+    assert other.do("user", "import", file)["imported"] == 3
     assert other.do("user", "list") == operator.do("user", "list")
     assert find_user(other.app, "ada").password_hash == find_user(operator.app, "ada").password_hash
+
+
+def test_a_csv_export_is_one_that_no_spreadsheet_computes_with(
+    operator: Operator, factory: Factory, tmp_path: Path
+) -> None:
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)"]
+    for formula in formulas:
+        factory.user(name=formula, password=None)
+    file = tmp_path / "users.csv"
+    operator.do("user", "export", str(file))
+    with file.open(newline="") as source:
+        rows = list(csv.DictReader(source))
+    assert [row["name"] for row in rows] == [f"'{formula}" for formula in formulas]
+    assert {row["is_active"] for row in rows} == {"true"}
+    assert "password_hash" not in rows[0]
+    assert operator.run("user", "export", "-", "--format", "csv").stdout.splitlines()[0] == ",".join(rows[0])
 
 
 def test_an_export_holds_hashes_only_if_asked_and_is_its_owners_alone(
@@ -142,10 +164,10 @@ def test_an_export_that_fails_leaves_the_older_one(
     file.parent.mkdir()
     file.write_text("an older export")
 
-    def fail(_values: object) -> str:
+    def fail(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("app.cli.transfer.write_row", fail)
+    monkeypatch.setattr("app.cli.rows.JsonLinesWriter.write", fail)
     assert operator.fail("user", "export", str(file)) == "No space left on device"
     assert file.read_text() == "an older export"
     assert list(file.parent.iterdir()) == [file]
@@ -255,6 +277,17 @@ def test_a_column_that_is_missing_double_or_unknown_is_named(operator: Operator,
     file = tmp_path / "users.csv"
     file.write_text(f"{header}\n")
     assert read_faults(operator, str(file)) == [(1, "header")]
+
+
+def test_nobody_imports_a_role_that_allows_more_than_they_may(app: Flask, factory: Factory) -> None:
+    role = factory.role("audit:read").name
+    actor = Actor(user_id=None, permissions=frozenset({"users:write"}))
+    rows = [ImportedUser(line=1, email="ada@example.com", roles=(role,))]
+    with app.app_context():
+        with pytest.raises(ImportRefused) as caught:
+            imports.import_users(rows, actor=actor, on_progress=lambda _count: None)
+        assert [(fault.line, fault.field) for fault in caught.value.faults] == [(1, "roles")]
+        assert users.count_users() == 0
 
 
 def test_a_dry_run_finds_the_same_and_stores_nothing(operator: Operator, factory: Factory, tmp_path: Path) -> None:

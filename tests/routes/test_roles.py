@@ -142,6 +142,9 @@ def test_nobody_puts_into_a_role_or_takes_out_what_they_do_not_hold(factory: Fac
         browser.delete(f"{ROLES}/{stronger}"),
     ):
         assert_refused(response, 403, "ungrantable_permission")
+    for name in (stronger, "admin"):
+        assert_refused(browser.patch(f"{ROLES}/{name}", {"description": "For all"}), 403, "ungrantable_permission")
+    assert browser.patch(f"{ROLES}/user", {"description": "For all"}).status_code == 200
     # What stays in a role was somebody else's to give.
     kept = browser.patch(f"{ROLES}/{stronger}", {"permissions": ["audit:read"]})
     assert kept.get_json()["permissions"] == ["audit:read"]

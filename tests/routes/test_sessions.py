@@ -194,6 +194,15 @@ def test_a_session_is_fresh_for_ten_minutes_and_again_after_the_password(
     assert browser.delete(ME).status_code == 204
 
 
+def test_an_administrator_s_way_to_their_own_account_wants_a_fresh_session_too(clock: Clock, factory: Factory) -> None:
+    admin, other = factory.admin(), factory.admin()
+    browser = factory.sign_in(admin)
+    clock.advance(600)
+    stale = browser.delete(f"/api/v1/users/{admin.id}")
+    assert (stale.status_code, stale.get_json()["code"]) == (403, "reauthentication_required")
+    assert browser.delete(f"/api/v1/users/{other.id}").status_code == 204
+
+
 def test_somebody_elses_password_does_not_make_a_session_fresh(clock: Clock, factory: Factory, user: Any) -> None:
     factory.user(password=OTHER_PASSWORD)
     browser = factory.sign_in(user)
