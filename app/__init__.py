@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from flask_cors import CORS
 
-from . import models  # noqa: F401 - SQLAlchemy knows every model before the first query
+from . import models
 from .cli import COMMANDS
 from .config import ROOT
 from .database import make_engine
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> Flask:
             max_age=600,
             vary_header=True,
         )
-    register_error_handlers(app)
+    register_error_handlers(app, has_error_texts=settings.log_error_texts)
 
     # A quarter of the threads, one at least, is left to the other routes.
     most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
@@ -98,6 +98,7 @@ def create_app(settings: Settings) -> Flask:
     public(app.view_functions["static"])
     for command in COMMANDS:
         app.cli.add_command(command)
+    app.shell_context_processor(lambda: {"db": db, "settings": settings} | vars(models))
     limiter.check(app)
     unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
     if unguarded:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
+import ipaddress
+import logging
 import os
 import re
 import secrets
@@ -19,19 +22,31 @@ from dotenv import dotenv_values
 
 from .database import DatabaseUrlError, parse_database_url
 from .emails import canonicalize_email
+from .guesses import estimate_guesses
 from .ratelimit.plan import ALLOWED_NOTATION, PRECISION_RANGE, LimitError, parse_limits
 from .ratelimit.rules import name_setting, parse_role_limits
 from .ratelimit.storage_uri import StorageUriError, parse_storage_uri
+from .utils import escape_controls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+logger = logging.getLogger(__name__)
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 VAR: Final = ROOT / "var"
 
 SECRET_KEY_MIN_LENGTH: Final = 32
+# Random characters take 10**27 guesses at least, hexadecimal ones too (the least of 2,000), a sentence 10**26 at most.
+SECRET_KEY_MIN_GUESSES: Final = 3 * 10**26
+# What the file may hold for the programs beside us.
+FOREIGN_PREFIXES: Final = ("FLASK_", "PYTHON", "COMPOSE_", "POSTGRES_", "MYSQL_", "MARIADB_", "REDIS_")
+# As alike as REGISTRATON and REGISTRATION; HOSTNAME and HOST are not.
+MISSPELT_RATIO: Final = 0.9
 LOCAL_HOSTS: Final = "localhost,127.0.0.1,[::1]"
 MASK: Final = "********"
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(Exception):
@@ -86,9 +101,10 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _check_secret_key(key: str) -> str:
-    if len(key) < SECRET_KEY_MIN_LENGTH or len(set(key)) < SECRET_KEY_MIN_LENGTH // 4:
+    is_text = len(key.split()) > 1
+    if len(key) < SECRET_KEY_MIN_LENGTH or is_text or estimate_guesses(key) < SECRET_KEY_MIN_GUESSES:
         raise ValueError(
-            f"at least {SECRET_KEY_MIN_LENGTH} random characters;"
+            f"at least {SECRET_KEY_MIN_LENGTH} random characters, no words, rows or repetitions;"
             " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
         )
     return key
@@ -123,6 +139,18 @@ def _parse_hosts(text: str) -> tuple[str, ...]:
             " other scripts as xn--… (punycode)"
         )
     return hosts
+
+
+def _parse_proxies(text: str) -> int | tuple[IpNetwork, ...]:
+    if text.isascii() and text.isdigit():
+        return _parse_int(at_least=0, at_most=10)(text)
+    try:
+        return tuple(ipaddress.ip_network(part) for part in _split(text))
+    except ValueError:
+        raise ValueError(
+            "how many proxies stand in front, 0 to 10, or their addresses and networks such as"
+            " 10.0.0.5,192.168.0.0/24,2001:db8::/64"
+        ) from None
 
 
 def _parse_limits(text: str) -> str:
@@ -235,7 +263,7 @@ class Settings:
     ratelimit_register: str = _setting(_parse_limits, "10/minute;60/hour")
     ratelimit_roles: str | None = _setting(_parse_role_limits, "")
 
-    trusted_proxies: int = _setting(_parse_int(at_least=0, at_most=10), "0")
+    trusted_proxies: int | tuple[IpNetwork, ...] = _setting(_parse_proxies, "0")
     public_url: str = _setting(_parse_origin, "http://127.0.0.1:8000")
     allowed_hosts: tuple[str, ...] = _setting(_parse_hosts, LOCAL_HOSTS, production="")
     cors_origins: tuple[str, ...] = _setting(_parse_origins, "")
@@ -253,6 +281,7 @@ class Settings:
 
     log_level: str = _setting(_parse_log_level, "INFO")
     log_format: str = _setting(_parse_choice("text", "json"), "text", production="json")
+    log_error_texts: bool = _setting(_parse_bool, "true", production="false")
 
     host: str = _setting(_parse_text, "127.0.0.1")
     port: int = _setting(_parse_int(at_least=1, at_most=65535), "8000")
@@ -332,11 +361,37 @@ def load_settings(
     Raises:
         SettingsError: one or more values are wrong.
     """
-    merged = {name: value for name, value in dotenv_values(dotenv).items() if value is not None}
-    merged.update({name: value for name, value in (os.environ if environ is None else environ).items() if value})
+    surroundings = os.environ if environ is None else environ
+    file = dotenv_values(dotenv)
+    merged = {name: value for name, value in file.items() if value is not None}
+    merged.update({name: value for name, value in surroundings.items() if value})
     if not merged.get("SECRET_KEY") and merged.get("APP_ENV", "") != "production":
         merged["SECRET_KEY"] = _keep_secret_key(var / "secret_key")
-    return Settings.from_environ(merged)
+    misspelt = _find_misspelt(surroundings, file)
+    try:
+        settings = Settings.from_environ(merged)
+    except SettingsError as error:
+        raise SettingsError([*error.faults, *misspelt]) from None
+    if misspelt:
+        raise SettingsError(misspelt)
+    return settings
+
+
+def _find_misspelt(environ: Mapping[str, str], file: Mapping[str, str | None]) -> list[str]:
+    """Name what is meant to be a setting and is none: all that is alike, and whatever else stands in the file.
+
+    Both hold what belongs to others too, such as a container's own variables; but a name that is almost one of ours can
+    hardly be theirs.
+    """
+    names = [field.name.upper() for field in dataclasses.fields(Settings)]
+    faults = []
+    for name in {**environ, **file}:
+        alike = difflib.get_close_matches(name.upper(), names, n=1, cutoff=MISSPELT_RATIO)
+        if alike and name not in names:
+            faults.append(f"{name}: expected a setting that there is; did you mean {alike[0]}?")
+        elif name in file and name not in names and not name.startswith(FOREIGN_PREFIXES):
+            logger.warning("the file .env sets %s, which is no setting of ours", escape_controls(name))
+    return faults
 
 
 def _keep_secret_key(path: Path) -> str:

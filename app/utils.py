@@ -190,8 +190,8 @@ def make_problem(
     return response
 
 
-def register_error_handlers(app: Flask) -> None:
-    """Answer every error of ``app`` as a problem."""
+def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
+    """Answer every error of ``app`` as a problem, and log those that nobody expected, with their texts or without."""
 
     def on_app_error(error: AppError) -> Response:
         response = make_problem(
@@ -217,9 +217,8 @@ def register_error_handlers(app: Flask) -> None:
         return response
 
     def on_unexpected_error(error: Exception) -> Response:
-        # The traceback goes to the log without the exception's own text: drivers put statements, parameters and
-        # connection strings into it.
-        logger.error("unexpected %s", type(error).__qualname__, extra={"stack": describe_stack(error)})
+        text = describe_text(error) if has_error_texts else None
+        logger.error("unexpected %s", type(error).__qualname__, extra={"error": text, "stack": describe_stack(error)})
         return make_problem(status=500, code=AppError.code, title=AppError.title, detail=AppError.detail)
 
     app.register_error_handler(AppError, on_app_error)
@@ -236,6 +235,7 @@ log_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextV
 
 # The package, and the lines that operators look for by name.
 OUR_LOGGERS: Final = ("app", "gatehouse")
+_DRIVERS: Final = frozenset({"psycopg2", "pymysql", "redis", "sqlalchemy", "sqlite3"})
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -247,17 +247,32 @@ def add_log_context(**fields: object) -> None:
 def describe_stack(error: BaseException) -> list[str]:
     """Return where ``error`` and its causes were raised, as ``file:line function``, without any value or text."""
     places: list[str] = []
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    # ``raise error from cause`` while ``error`` is being handled makes a circle.
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in _list_causes(error):
         places.append(type(cause).__qualname__)
         places += [
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(cause.__traceback__)
         ]
-        cause = cause.__cause__ or cause.__context__
     return places
+
+
+def _list_causes(error: BaseException) -> list[BaseException]:
+    """Return ``error``, its cause, the cause of that, and so on."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    # ``raise error from cause`` while ``error`` is being handled makes a circle.
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return causes
+
+
+def describe_text(error: BaseException) -> str | None:
+    """Return what ``error`` says; nothing of one that a driver has a hand in.
+
+    Drivers put statements, parameters and connection strings into it.
+    """
+    modules = {type(cause).__module__.partition(".")[0] for cause in _list_causes(error)}
+    return None if modules & _DRIVERS else str(error)
 
 
 def escape_controls(text: str) -> str:

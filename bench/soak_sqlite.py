@@ -112,7 +112,7 @@ def main() -> int:
         "PORT": str(port),
         "WORKERS": str(arguments.workers),
         "RATELIMIT_ENABLED": "false",
-        "SECRET_KEY": "soak only: 0123456789abcdefghijklmnopqrstuvwxyz",
+        "SECRET_KEY": "ghiZbdB-CGEICBUDSnCOXYGCq2mK5MjDT1WYAx0csI0ueHkg",
         "LOG_LEVEL": "INFO",
     }
     subprocess.run([sys.executable, "-m", "flask", "--app", "run", "db", "upgrade"], cwd=ROOT, env=environ, check=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TEST_ENVIRON = {
     "APP_ENV": "testing",
-    "SECRET_KEY": "tests only: 0123456789abcdefghijklmnopqrstuvwxyz",
+    "SECRET_KEY": "BiTba95no68AyToul_nmjjBls0KntX9yjihCMpK9aEEWRs2m",
     "ADMIN_EMAIL": "root@example.com",
     "RATELIMIT_ENABLED": "false",
     "LOG_LEVEL": "DEBUG",

@@ -157,12 +157,12 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "RATELIMIT_ENABLED", WARNING, "Passwords can be guessed without limit.", "Set RATELIMIT_ENABLED=true."
         )
-    if is_https and settings.trusted_proxies == 0:
+    if is_https and not settings.trusted_proxies:
         yield Finding(
             "TRUSTED_PROXIES",
             WARNING,
             "PUBLIC_URL is https, so a proxy is in front, but none is trusted: everybody seems to have its address.",
-            "Set TRUSTED_PROXIES to the number of proxies in front.",
+            "Set TRUSTED_PROXIES to the addresses of the proxies in front, or to their number.",
         )
     yield from _check_transport(settings.database_url)
 

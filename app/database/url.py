@@ -120,6 +120,8 @@ def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarge
     if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in text):
         raise DatabaseUrlError("a URL without line breaks or control characters")
     scheme, separator, rest = text.strip().partition("://")
+    if scheme.lower() == "postgres":
+        raise DatabaseUrlError("postgresql:// instead of postgres://")
     dialect = SCHEMES.get(scheme.lower())
     if not separator or dialect is None:
         raise DatabaseUrlError("a URL such as " + " or ".join(EXAMPLES.values()))

@@ -11,11 +11,12 @@ from flask import g, request
 from flask_login import current_user
 from flask_talisman import Talisman
 from uuid_utils.compat import uuid7
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.database import time_limit
 from app.security import Actor, Client
 from app.utils import BadRequest, add_log_context, escape_controls, log_context
+
+from .proxies import trust_proxies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,8 +66,7 @@ def install(app: Flask, settings: Settings) -> None:
     """Put the common part around every request of ``app``."""
     app.wsgi_app = _limit_database_time(app.wsgi_app)  # type: ignore[method-assign, assignment] # a plain function
     if settings.trusted_proxies:
-        count = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+        app.wsgi_app = trust_proxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign, assignment] # likewise
     allowed_hosts = frozenset(settings.allowed_hosts)
 
     @app.before_request

@@ -51,14 +51,18 @@ def normalise_address(address: str) -> str:
 
     What is no IP address (a unix socket's peer) stands for itself.
     """
-    match = _match_with_port(address)
-    host = address if match is None else match[1] or match[2]
+    parsed = find_ip(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((parsed, IPV6_PREFIX_BITS), strict=False))
+    return address if parsed is None else str(parsed)
+
+
+def find_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address in ``text``, its port and zone left out, or None; one that maps IPv4 is an IPv4 address."""
+    match = _match_with_port(text)
+    host = text if match is None else match[1] or match[2]
     try:
         parsed = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.IPv6Network((parsed, IPV6_PREFIX_BITS), strict=False))
-    return str(parsed)
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed

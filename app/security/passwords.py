@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import re
 import secrets
 import threading
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import argon2
 from argon2.exceptions import InvalidHashError
 from flask import current_app
-from zxcvbn import matching, scoring, zxcvbn
 
+from app.guesses import estimate_guesses
 from app.utils import InvalidInput, Unavailable
 
 from .stored_hashes import UnsupportedHash, parse_stored_hash
@@ -33,27 +32,11 @@ QUEUE_SECONDS: Final = 1.0
 
 # Below so many guesses an attacker who tries online for a few weeks gets in, whatever the length.
 MIN_GUESSES: Final = 10**8
-# The estimate of a long password's beginning is a lower bound for the whole; more would only take longer.
-_ESTIMATED_LENGTH: Final = 32
-# The estimator tries every way to read symbols as letters (4 and @ as a, 1 and | as i …): of 20 such symbols it would
-# make a second of work. No common password holds more than a few different ones.
-_SYMBOLS: Final = frozenset("0123456789@([{<|!$%+")
-_MAX_SYMBOLS: Final = 6
 # Shorter words, cut out wherever they stand, would take chance pieces of good passwords with them.
 _WORD_MIN_LENGTH: Final = 4
 # NIST SP 800-63B-4 asks to refuse the name of the service too.
 _SERVICE: Final = "gatehouse"
-_CHEAP_MATCHERS: Final = (
-    matching.dictionary_match,
-    matching.reverse_dictionary_match,
-    matching.spatial_match,
-    matching.sequence_match,
-    matching.regex_match,
-    matching.date_match,
-)
 _INVENTED_BYTES: Final = 15
-# The estimator keeps the words about the person in a module's global.
-_estimator_lock = threading.Lock()
 
 
 class WeakPassword(InvalidInput):
@@ -93,28 +76,6 @@ def _cut(text: str, words: Iterable[str]) -> str:
     return text
 
 
-def _shorten(text: str) -> str:
-    """Return the beginning of ``text`` that is cheap to estimate and no easier to guess than all of it."""
-    begin = text[:_ESTIMATED_LENGTH]
-    kept = list(dict.fromkeys(char for char in begin if char in _SYMBOLS))[:_MAX_SYMBOLS]
-    return "".join(char if char in kept or char not in _SYMBOLS else "~" for char in begin)
-
-
-def _estimate_guesses(text: str, known: list[str]) -> float:
-    """Return a lower bound of the guesses that ``text`` takes somebody who knows the words ``known``."""
-    begin, short = text[:_ESTIMATED_LENGTH], _shorten(text)
-    if not begin:
-        return 0
-    with _estimator_lock:
-        guesses: float = zxcvbn(short, user_inputs=known, max_length=_ESTIMATED_LENGTH)["guesses"]
-        if short != begin:
-            # What made it cheap hides rows of digits and walks over the keyboard; looking for those is cheap anyway.
-            found = [match for find in _CHEAP_MATCHERS for match in find(begin)]
-            found.sort(key=operator.itemgetter("i", "j"))
-            guesses = min(guesses, scoring.most_guessable_match_sequence(begin, found)["guesses"])
-    return guesses
-
-
 class PasswordPolicy:
     """What NIST SP 800-63B-4 asks of a password: length and not being easy to guess; no rule about its composition."""
 
@@ -141,7 +102,7 @@ class PasswordPolicy:
             raise WeakPassword(errors={field: [f"Use at most {PASSWORD_MAX_LENGTH} characters."]})
         known = _list_known_words(about)
         # What everybody knows counts for nothing, wherever it stands and however long it is.
-        if _estimate_guesses(_cut(text, known), known) < MIN_GUESSES:
+        if estimate_guesses(_cut(text, known), known) < MIN_GUESSES:
             raise WeakPassword(errors={field: ["This password is too easy to guess. Four or more random words work."]})
 
     def invent(self) -> str:

@@ -67,6 +67,24 @@ def test_setup_from_another_folder_makes_all_that_the_doctor_asks_for(tmp_path: 
     assert doctor.stdout.endswith("All is well.\n")
 
 
+@pytest.mark.only_on("sqlite", reason="how the application is found has nothing to do with the database")
+def test_in_the_project_s_folder_a_command_needs_no_word_on_the_application(empty: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "flask"]
+    source = "print(db.engine.dialect.name, User.__tablename__)\n"
+    for words, expected in ((["--help"], "\n  doctor "), (["shell"], "sqlite users")):
+        done = subprocess.run(
+            [*command, *words],
+            cwd=ROOT,
+            env=empty,
+            input=source,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert expected in done.stdout
+
+
 @pytest.mark.only_on("sqlite", reason="a port has nothing to do with the database")
 def test_a_port_in_use_is_one_line_that_names_it_before_anything_else_happens(
     tmp_path: Path, empty: dict[str, str]
@@ -149,7 +167,7 @@ def test_a_setup_that_dies_between_user_and_role_leaves_neither(app: Flask, monk
 
     with app.app_context():
         with monkeypatch.context() as patch:
-            patch.setattr("app.services.setup.get_role", die)
+            patch.setattr("app.services.setup.read_role", die)
             with pytest.raises(KeyboardInterrupt):
                 make_first_admin()
         assert users.count_users() == 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ME = "/api/v1/users/me"
 LOGIN = "/api/v1/auth/login"
-NEW_KEY = "a newer key: 0123456789abcdefghijklmnopqrstuvwxyz"
+NEW_KEY = "_W2C-NFlwSYNK8vHC6uYpcUJGxutI05G3tGLE6Yh2zTf0L0F"
 
 
 def assert_csrf_failed(response: TestResponse) -> None:

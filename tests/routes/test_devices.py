@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.factories import Factory
 
-NEW_KEY = "a newer key: 0123456789abcdefghijklmnopqrstuvwxyz"
+NEW_KEY = "CB7OhtGgEuCcii9RguQ70takB06El5TyWPLAeiDtRnGaYFfK"
 
 
 def find_account(app: Flask, body: object, *, device: str | None = None, **headers: str) -> str:

@@ -17,7 +17,7 @@ from app.utils import configure_logging
 from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flask import Flask
 
@@ -122,6 +122,31 @@ def test_a_database_error_is_logged_without_statement_parameters_and_url(log: Lo
     assert "fail_in_the_driver" in log.text
     for secret in ("a-secret-value", "secret_column", environ["DATABASE_URL"]):
         assert secret not in log.text
+
+
+@pytest.mark.no_database
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_developer_s_own_error_is_told_with_its_text_where_that_is_asked_for(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture, *, is_told: bool
+) -> None:
+    app = make_app(LOG_ERROR_TEXTS=str(is_told).lower())
+
+    def fail() -> str:
+        raise ValueError("three invoices are missing")
+
+    def fail_over_a_driver() -> str:
+        cause = OperationalError("INSERT a-secret-value", {}, Exception("a-secret-value"))
+        raise RuntimeError(str(cause)) from cause
+
+    for view in (fail, fail_over_a_driver):
+        app.add_url_rule(f"/{view.__name__}", view_func=public(view))
+    for view in (fail, fail_over_a_driver):
+        assert app.test_client().get(f"/{view.__name__}").status_code == 500
+    own, driver = (record for record in caplog.records if record.levelname == "ERROR")
+    assert own.getMessage() == "unexpected ValueError"
+    assert getattr(own, "error", None) == ("three invoices are missing" if is_told else None)
+    assert "test_logs.py" in str(getattr(own, "stack", None))
+    assert "a-secret-value" not in str(vars(driver))
 
 
 @pytest.mark.no_database

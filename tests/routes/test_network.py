@@ -48,6 +48,33 @@ def test_behind_two_proxies_the_second_from_the_right_counts(make_app: Callable[
     assert find_ip(app, user, X_Forwarded_For="6.6.6.6") == "127.0.0.1"
 
 
+def test_of_proxies_named_by_their_addresses_only_those_are_believed(make_app: Callable[..., Flask], user: Any) -> None:
+    app = make_app(TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8,2001:db8::/64")
+    assert find_ip(app, user, X_Forwarded_For="6.6.6.6, 192.0.2.7") == "192.0.2.7"
+    assert (
+        find_ip(app, user, X_Forwarded_For="6.6.6.6, 192.0.2.7, 10.1.1.1:4711, 2001:db8::5, ::ffff:10.0.0.9")
+        == "192.0.2.7"
+    )
+    assert find_ip(app, user, X_Forwarded_For="10.0.0.1") == "10.0.0.1"
+    assert find_ip(app, user) == "127.0.0.1"
+    other = make_app(TRUSTED_PROXIES="10.0.0.0/8")
+    assert find_ip(other, user, X_Forwarded_For="6.6.6.6") == "127.0.0.1"
+    assert find_ip(other, user, X_Forwarded_For="10.0.0.1, 10.0.0.2") == "127.0.0.1"
+
+
+@pytest.mark.no_database
+def test_a_proxy_that_is_believed_tells_the_host_too_and_no_other_does(make_app: Callable[..., Flask]) -> None:
+    forwarded = {
+        "Host": "backend",
+        "X-Forwarded-Host": "accounts.example.com",
+        "X-Forwarded-For": "192.0.2.7, 10.0.0.1",
+    }
+    for proxies, status in (("127.0.0.1,10.0.0.1", 200), ("10.0.0.1", 400)):
+        app = make_app(TRUSTED_PROXIES=proxies, ALLOWED_HOSTS="accounts.example.com")
+        assert app.test_client().get(CSRF, headers=forwarded).status_code == status
+        assert app.test_client().get(CSRF, headers=forwarded | {"X-Forwarded-For": ""}).status_code == status
+
+
 @pytest.mark.no_database
 def test_a_forwarded_host_is_checked_like_any_other(make_app: Callable[..., Flask]) -> None:
     client = make_app(TRUSTED_PROXIES="1", ALLOWED_HOSTS="accounts.example.com").test_client()

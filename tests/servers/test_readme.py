@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 ADMIN_PASSWORD = "gravel osprey turnip lantern"
 
 
+def test_the_tour_finds_the_token_in_pretty_json_too() -> None:
+    command = re.search(r"sed -n '.*?'", (ROOT / "README.md").read_text())
+    assert command is not None
+    answer = '{\n  "csrf_token": "a-token"\n}\n'
+    done = subprocess.run(["bash", "-c", command[0]], input=answer, capture_output=True, text=True, check=True)
+    assert done.stdout == "a-token\n"
+
+
 def test_the_tour_works_as_printed(environ: dict[str, str], tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     tour = readme.partition("## A tour")[2].partition("\n## ")[0]

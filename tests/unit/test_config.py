@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
+import secrets
 import stat
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +18,7 @@ from app.config import ROOT, Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = "unit tests only: 0123456789abcdefghijklmnopqrstuvwxyz"
+KEY = "HvI6wwQml-NRJ8gH57wO93g4M9tdpX1bOidOcB41cmg3pqMq"
 SECRET = "s3cr3t-v4lue"
 
 
@@ -68,6 +70,14 @@ def test_every_fault_is_named_in_one_message_and_no_secret_is_shown() -> None:
     [
         ("SECRET_KEY", "short"),
         ("SECRET_KEY", "a" * 64),
+        ("SECRET_KEY", "12345678" * 8),
+        ("SECRET_KEY", "correct-horse-battery-staple-correct-horse-battery-staple"),
+        ("SECRET_KEY", "the quick brown fox jumps over the lazy dog again and again"),
+        ("SECRET_KEY", "qwertyuiopasdfghjklzxcvbnm1234567890"),
+        ("SECRET_KEY_FALLBACKS", "gatehouse-super-secret-key-for-production-2026"),
+        ("TRUSTED_PROXIES", "11"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "proxy.example.com"),
         ("PORT", "0"),
         ("PORT", "\uff18\uff10"),
         ("PORT", " 80"),
@@ -112,6 +122,12 @@ def test_an_origin_is_spelled_as_browsers_do() -> None:
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("ON", True), ("1", True), ("no", False), ("0", False)])
 def test_switches_take_the_usual_words(text: str, *, value: bool) -> None:
     assert read(RATELIMIT_ENABLED=text).ratelimit_enabled is value
+
+
+def test_random_keys_are_strong_however_they_are_spelled() -> None:
+    for _ in range(50):
+        for key in (secrets.token_urlsafe(24), secrets.token_hex(16), secrets.token_hex(32), str(uuid.uuid4())):
+            assert read(SECRET_KEY=key).secret_key == key
 
 
 def test_production_wants_what_it_must_not_guess() -> None:
@@ -184,6 +200,23 @@ def test_the_environment_wins_over_the_file_and_an_empty_value_is_none(tmp_path:
     assert (settings.port, settings.host, settings.log_level) == (1234, "environment.test", "DEBUG")
     assert settings.secret_key == KEY
     assert not (tmp_path / "var").exists()
+
+
+def test_a_misspelt_setting_stops_the_start_with_the_one_that_is_meant(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"REGISTRATON=closed\nSECRET_KEY={KEY}\n")
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, PORT="none", RATELIMIT_STORAGE_URL="redis://h")
+    assert error.value.faults[1:] == [
+        "RATELIMIT_STORAGE_URL: expected a setting that there is; did you mean RATELIMIT_STORAGE_URI?",
+        "REGISTRATON: expected a setting that there is; did you mean REGISTRATION?",
+    ]
+    assert error.value.faults[0].startswith("PORT: ")
+
+
+def test_what_belongs_to_others_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".env").write_text(f"SECRET_KEY={KEY}\nPOSTGRES_PASSWORD=x\nMY_OWN=1\n")
+    load(tmp_path, HOSTNAME="h", WORKSPACE="/w", LOGNAME="root", SHELL="sh", MAIL="/var/mail", MY_OTHER="1")
+    assert [record.args for record in caplog.records] == [("MY_OWN",)]
 
 
 def test_outside_production_a_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ def test_the_scheme_chooses_dialect_and_port(text: str, dialect: str, port: int)
     assert (target.dialect, target.hosts[0].port) == (dialect, port)
 
 
+def test_the_scheme_that_other_tools_write_is_told_to_be_spelled_out() -> None:
+    assert refuse(f"postgres://u:{PASSWORD}@h/d") == "postgresql:// instead of postgres://"
+
+
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_several_hosts_keep_their_order(scheme: str) -> None:
     target = parse_database_url(f"{scheme}://u:p@one:1111,[::1]:2222,%2Frun%2Fdb,127.0.0.1:3333/d")

@@ -1,0 +1,53 @@
+"""Whose word counts on where a request came from."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.ratelimit.subject import find_ip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from app.config import IpNetwork
+
+
+def trust_proxies(application: WSGIApplication, proxies: int | tuple[IpNetwork, ...]) -> WSGIApplication:
+    """Return ``application`` behind ``proxies``, whose ``X-Forwarded-For``, ``-Proto`` and ``-Host`` it believes.
+
+    A number believes whoever connects, so it is for a server that nobody reaches but through that many proxies. With
+    addresses only those are believed, and the client is the last one that is none of them.
+    """
+    if isinstance(proxies, int):
+        return ProxyFix(application, x_for=proxies, x_proto=proxies, x_host=proxies)
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        hops = _count_trusted(environ, proxies)
+        if not hops:
+            return application(environ, start_response)
+        # What only the first proxy says, the others pass on as it is.
+        counts = {
+            name: min(hops, len(environ.get(header, "").split(",")))
+            for name, header in (("x_proto", "HTTP_X_FORWARDED_PROTO"), ("x_host", "HTTP_X_FORWARDED_HOST"))
+        }
+        return ProxyFix(application, x_for=hops, **counts)(environ, start_response)
+
+    return call
+
+
+def _count_trusted(environ: WSGIEnvironment, proxies: tuple[IpNetwork, ...]) -> int:
+    """Return how many proxies of ours a request came through: the peer, then those that are named before it."""
+    named = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    hops = [environ.get("REMOTE_ADDR", ""), *reversed(named)]
+    count = sum(1 for _ in itertools.takewhile(lambda hop: _is_one_of(hop, proxies), hops))
+    # Where all of them are ours, the first that is named asked by itself.
+    return min(count, len(named))
+
+
+def _is_one_of(hop: str, proxies: tuple[IpNetwork, ...]) -> bool:
+    ip = find_ip(hop.strip())
+    return ip is not None and any(ip in network for network in proxies)
