@@ -187,6 +187,8 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
     if is_missing:
         yield Finding("database", FAULT, "There is no database yet.", setup, code="database")
         return
+    if url.database and db.engine.dialect.name == "sqlite":
+        yield from _check_database_file(Path(url.database))
     diagnoses = diagnose(get_target(db.engine))
     yield from _describe_hosts(diagnoses)
     if diagnoses and not any(diagnosis.ailment in _USABLE for diagnosis in diagnoses):
@@ -217,6 +219,18 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "ADMIN_PASSWORD", WARNING, "It is still set, but does nothing any more.", "Remove it from the settings."
         )
+
+
+def _check_database_file(path: Path) -> Iterator[Finding]:
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        message = f"{path}, or the folder that it is in, cannot be written to."
+        remedy = (
+            f"Let the user that runs this write to both: chown -R USER '{path.parent}'; see that neither is read-only."
+        )
+        yield Finding("database file", FAULT, message, remedy, code="file_read_only")
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        remedy = f"chmod 600 '{path}'*"
+        yield Finding("database file", FAULT, f"{path} can be read by other users.", remedy, code="file_mode")
 
 
 def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from .faults import (
     is_rolled_back,
     is_silence,
 )
-from .sqlite import make_sqlite_engine
+from .sqlite import IS_WRITE, make_sqlite_engine
 from .transactions import begin_only_where_needed
 from .url import DatabaseTarget, parse_database_url
 
@@ -204,6 +204,12 @@ class _FaultNamer:
         if self._connector is not None and kind in {Kind.LOST, Kind.READ_ONLY}:
             context.is_disconnect = True
             self._connector.note_loss(is_silent=is_silence(error))
+        elif kind is Kind.READ_ONLY:
+            # SQLite opens a file that may not be written to for reading, and that connection stays so. What writes
+            # outside a transaction of its own is told the same, and is a mistake of ours.
+            is_meant = context.connection is not None and context.connection.info.get(IS_WRITE)
+            context.is_disconnect = bool(is_meant)
+            kind = kind if is_meant else Kind.OTHER
         if _is_committing(context.connection) and not is_rolled_back(error):
             return CommitOutcomeUnknown()
         if context.connection is None and kind is Kind.OTHER:
@@ -214,6 +220,7 @@ class _FaultNamer:
 _NAMES: Final[Mapping[Kind, Callable[[], Exception]]] = {
     Kind.LOST: lambda: ConnectionLost("The connection to the database was lost."),
     Kind.READ_ONLY: lambda: ConnectionLost("The database takes no writes at present."),
+    Kind.CLOSED: lambda: DatabaseUnavailable("The database's file cannot be opened, or its folder not be written to."),
     Kind.BUSY: lambda: DatabaseUnavailable("The database is too busy to answer."),
 }
 

@@ -35,6 +35,14 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
     detail = "Whether the change was stored is unknown. Look, or do the same again: that is safe."
 
 
+class DatabaseFileGone(DatabaseUnavailable):
+    """The file of an SQLite database is no longer the one that was opened."""
+
+    code = "database_file_gone"
+    title = "Database file gone"
+    detail = "The database's file was deleted, moved or replaced. Nothing was changed. The operator has to put it back."
+
+
 class Kind(enum.Enum):
     """What a driver's error means for the work under way."""
 
@@ -42,6 +50,7 @@ class Kind(enum.Enum):
     READ_ONLY = "the server takes no writes any more"
     CONFLICT = "another transaction won; run the work again"
     BUSY = "the server is there, and cannot serve us at present"
+    CLOSED = "the file cannot be opened"
     OTHER = "the work itself is at fault"
 
 
@@ -94,7 +103,8 @@ _SQLITE: Final = {
     sqlite3.SQLITE_BUSY: Kind.BUSY,
     sqlite3.SQLITE_LOCKED: Kind.BUSY,
     sqlite3.SQLITE_FULL: Kind.BUSY,
-    sqlite3.SQLITE_CANTOPEN: Kind.BUSY,
+    sqlite3.SQLITE_READONLY: Kind.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Kind.CLOSED,
     sqlite3.SQLITE_IOERR: Kind.LOST,
 }
 
@@ -125,7 +135,7 @@ def is_rolled_back(error: BaseException) -> bool:
         return code[:2] in {"23", "25", "40"} and code != "40003"
     if isinstance(error, pymysql.err.Error):
         return classify(error) in {Kind.CONFLICT, Kind.READ_ONLY} or isinstance(error, pymysql.err.IntegrityError)
-    return classify(error) in {Kind.BUSY, Kind.OTHER}
+    return classify(error) in {Kind.BUSY, Kind.CLOSED, Kind.OTHER}
 
 
 def is_duplicate(error: sa.exc.IntegrityError, column: sa.orm.InstrumentedAttribute[Any]) -> bool:

@@ -12,14 +12,15 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from .engine import get_target, make_engine
-from .faults import DatabaseUnavailable
+from .faults import DatabaseFileGone, DatabaseUnavailable
 from .mysql import LIST_READ_ONLY
+from .sqlite import get_file
 from .transactions import READS_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-State = Literal["ok", "read_only", "away"]
+State = Literal["ok", "read_only", "file_gone", "away"]
 
 LOOK_SECONDS: Final = 1.0
 # dialect -> what to ask, and the last column of every row where writes are taken
@@ -70,6 +71,8 @@ class _Probe:
     def __init__(self, engine: sa.Engine) -> None:
         target = get_target(engine)
         self._dialect = target.dialect
+        # The file that the application's own connections are on.
+        self._file = get_file(engine) if target.dialect == "sqlite" else None
         self._engine = make_engine(
             dataclasses.replace(
                 target,
@@ -102,10 +105,16 @@ class _Probe:
     def _find_state(self) -> State:
         statement, expected = _LOOKS[self._dialect]
         try:
+            if self._file is not None:
+                self._file.check()
             with self._engine.connect().execution_options(**{READS_ONCE: True}) as connection:
                 values = {str(row[-1]).upper() for row in connection.exec_driver_sql(statement)}
+        except DatabaseFileGone:
+            return "file_gone"
         except (sa.exc.SQLAlchemyError, DatabaseUnavailable):
             return "away"
+        if self._file is not None and not self._file.is_writable:
+            return "read_only"
         return "ok" if values == {expected} else "read_only"
 
 

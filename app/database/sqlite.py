@@ -6,10 +6,13 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
 from .deadlines import Deadline
+from .faults import DatabaseFileGone
+from .sqlite_file import DatabaseFile
 from .transactions import READS_ONCE
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 IS_WRITE: Final = "is_write"
 _RETRY_SECONDS: Final = 0.01
+_FILES: Final[WeakKeyDictionary[sa.Engine, DatabaseFile]] = WeakKeyDictionary()
 # SQLite waits 1, 2, 5 and 10 ms within this, then begins anew.
 _TURN_MS: Final = 18
 
@@ -30,9 +34,11 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
     that turned to writing half-way could not wait: SQLite answers "database is locked" at once, whatever the busy
     timeout, whenever somebody else wrote since its first read.
     """
-    Path(target.database).parent.mkdir(parents=True, exist_ok=True)
+    file = DatabaseFile(Path(target.database))
     engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), **options)
     timeout_ms = round(target.busy_timeout * 1000)
+
+    _watch_file(engine, file)
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -58,6 +64,33 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
     return engine
 
 
+def _watch_file(engine: sa.Engine, file: DatabaseFile) -> None:
+    """Have ``file`` looked at before each use of ``engine``, and before each commit."""
+    _FILES[engine] = file
+
+    @sa.event.listens_for(engine, "do_connect")
+    def open_file(*_arguments: object) -> None:
+        file.open()
+
+    @sa.event.listens_for(engine, "checkout")
+    def check_file(*_arguments: object) -> None:
+        file.check()
+
+    @sa.event.listens_for(engine, "commit")
+    def check_file_again(connection: sa.Connection) -> None:
+        if connection.info.get(IS_WRITE):
+            try:
+                file.check()
+            except DatabaseFileGone:
+                connection.invalidate()  # nothing of the transaction is stored
+                raise
+
+
+def get_file(engine: sa.Engine) -> DatabaseFile:
+    """Return the file that ``engine`` is on."""
+    return _FILES[engine]
+
+
 def _take_write_lock(connection: sa.Connection, *, busy_timeout: float) -> None:
     """Begin a transaction that writes, as soon as nobody else does.
 
@@ -76,12 +109,13 @@ def _take_write_lock(connection: sa.Connection, *, busy_timeout: float) -> None:
                 driver.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
+                    break  # Below it gets the name that it has here.
             else:
                 return
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        driver.execute(f"PRAGMA busy_timeout={round(busy_timeout * 1000)}")
+        if not connection.invalidated:
+            driver.execute(f"PRAGMA busy_timeout={round(busy_timeout * 1000)}")
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection, *, within_seconds: float) -> None:

@@ -28,7 +28,7 @@ _ALWAYS: Final = {
     400: ("unknown_host",),
     429: ("rate_limited",),
     500: ("internal_error",),
-    503: ("database_unavailable", "outcome_unknown", "unavailable"),
+    503: ("database_unavailable", "database_file_gone", "outcome_unknown", "unavailable"),
 }
 # One for all: making it again for each answer of each route was most of the start.
 _PROBLEM: Final = ProblemOutput()

@@ -334,7 +334,7 @@ class LiveOutput(Output):
 class ChecksOutput(Output):
     """The state of each part."""
 
-    database = fields.String(required=True, validate=validate.OneOf(["ok", "read_only", "away"]))
+    database = fields.String(required=True, validate=validate.OneOf(["ok", "read_only", "file_gone", "away"]))
     ratelimit = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
 
 

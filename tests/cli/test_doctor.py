@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.cli.doctor import check_files
-from app.extensions import limiter
+from app.extensions import db, limiter
 from tests.cli.conftest import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from flask import Flask
 
@@ -88,6 +88,22 @@ def test_a_database_that_is_not_there_is_a_fault_and_is_not_made(
     assert code == 1
     assert ill["database"] == "fault"
     assert not path.exists()
+
+
+@pytest.mark.only_on("sqlite", reason="it is about a file")
+def test_a_file_that_others_can_read_or_nobody_can_write_to_is_a_fault(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.admin()
+    with app.app_context():
+        path = Path(db.engine.url.database or "")
+    path.chmod(0o640)
+    assert examine(app)[1]["database file"] == "fault"
+    path.chmod(0o600)
+    assert "database file" not in examine(app)[1]
+    # For root every file can be written to, unless the whole file system is read-only.
+    monkeypatch.setattr("app.cli.doctor.os.access", lambda where, _mode: where != path.parent)
+    assert examine(app)[1]["database file"] == "fault"
 
 
 @pytest.mark.only_on("sqlite", reason="it is about a file")
