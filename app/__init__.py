@@ -60,7 +60,9 @@ def create_app(settings: Settings) -> Flask:
     requests.install(app, settings)
     if settings.ratelimit_enabled:
         follow_changes(app)
-    limiter.init_app(app, settings, find_caller=find_caller)
+    # A quarter of the threads, one at least, is left to the other routes.
+    most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
+    limiter.init_app(app, settings, find_caller=find_caller, most_waiting=max(1, settings.threads // 2))
     csrf.init_app(app)
     app.before_request(protect_from_csrf)
     app.before_request(enforce_guard)
@@ -78,8 +80,6 @@ def create_app(settings: Settings) -> Flask:
         )
     register_error_handlers(app, has_error_texts=settings.log_error_texts)
 
-    # A quarter of the threads, one at least, is left to the other routes.
-    most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
     engine = make_engine(
         settings.database_url, require_tls=settings.database_require_tls, most_connections=most_waiting
     )

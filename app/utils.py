@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from flask import Flask, Response
 
+REFUSAL: Final = "refusal"
+"""Where ``flask.g`` holds the ``AppError`` that the request was refused with, if it was."""
+
 PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
 
 logger = logging.getLogger(__name__)
@@ -194,6 +197,9 @@ def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
     """Answer every error of ``app`` as a problem, and log those that nobody expected, with their texts or without."""
 
     def on_app_error(error: AppError) -> Response:
+        from flask import g  # noqa: PLC0415 - only the HTTP face needs Flask
+
+        setattr(g, REFUSAL, error)
         response = make_problem(
             status=error.status,
             code=error.code,

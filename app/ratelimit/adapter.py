@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
+import time
 from dataclasses import dataclass, fields, is_dataclass
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from redis.exceptions import RedisError
 
-from app.utils import AppError
+from app.utils import REFUSAL, AppError
 
+from .decision import Decision
 from .engine import BUDGET_MS_DEFAULT, Engine
+from .errors import OutcomeOpen, RateLimited, StoreAway
 from .headers import make_headers
-from .plan import PRECISION_DEFAULT, ChargeKind, Fallback, LimitError, parse_limits
+from .plan import PRECISION_DEFAULT, Fallback, LimitError, parse_limits
 from .rules import (
     SETTING_PREFIX,
     Caller,
@@ -28,10 +33,13 @@ from .subject import normalise_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .decision import Decision
     from .inspection import Held, Inspector
+    from .plan import Charge
     from .rules import By
 
+WAITERS_DEFAULT: Final = 4
+WAIT_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.02
 _EXTENSION: Final = "ratelimit"
 _RULES: Final = "__rate_limits__"
 _EXEMPT: Final = "__rate_limit_exempt__"
@@ -41,29 +49,6 @@ _NOT_LIMITS: Final = frozenset(
 
 Target = TypeVar("Target", bound="Callable[..., Any] | Blueprint")
 Answer = TypeVar("Answer")
-
-
-class RateLimited(AppError):
-    """A limit refused the request; the same request is admitted after ``retry_after_seconds``."""
-
-    status = 429
-    code = "rate_limited"
-    title = "Too many requests"
-
-    def __init__(self, retry_after_seconds: int, *, limit_name: str | None = None) -> None:
-        self.limit_name = limit_name
-        super().__init__(
-            f"Too many requests. Try again in {retry_after_seconds} s.", retry_after_seconds=retry_after_seconds
-        )
-
-
-class StoreAway(AppError):
-    """The store that counts is away, and what was asked needs it."""
-
-    status = 503
-    code = "ratelimit_store_away"
-    title = "Rate limit store away"
-    detail = "The rate limit store is away, so what it counted can be neither seen nor cleared. Try again shortly."
 
 
 def address() -> str:
@@ -78,7 +63,7 @@ def rate_limit(
     cost: int | Callable[[], int] = 1,
     scope: str | None = None,
     when: Callable[[], bool] | None = None,
-    failures_only: bool = False,
+    failures_only: bool | type[AppError] = False,
     shadow: bool = False,
     fallback: Fallback | str | None = None,
     strict: bool = False,
@@ -94,7 +79,9 @@ def rate_limit(
         cost: how many units a request takes.
         scope: the name of the counters; rules of one scope share them. The default is the setting, or the endpoint.
         when: whether the rule applies to this request.
-        failures_only: charge first and give back when the answer's status is below 400. Implies ``strict``.
+        failures_only: charge first and give back what does not fail: an answer from 400 on is a failure, or, where an
+            error is named, that error alone. Who is refused while the outcome of others is open waits for it a little.
+            Implies ``strict``.
         shadow: only count what would have been refused.
         fallback: what decides while the store is away, if not ``RATELIMIT_FALLBACK``.
         strict: hold through an outage: each process then grants only its share of what is left.
@@ -138,15 +125,17 @@ class _State:
     default: Rule | None
     has_headers: bool
     has_legacy_headers: bool
+    waiters: BoundedSemaphore
     # With the generation of the policy that they were prepared from.
     rules_by_view: dict[tuple[str, str], tuple[int, tuple[PreparedRule, ...]]]
 
 
 @dataclass(slots=True)
 class _Verdict:
-    """What was decided about the current request."""
+    """What was decided about the current request, and what would make it a failure, if only failures count."""
 
     decision: Decision
+    failures: frozenset[bool | type[Exception]] = frozenset()
     is_settled: bool = False
 
 
@@ -160,10 +149,12 @@ class Limiter:
         *,
         find_caller: Callable[[], Caller | None] = lambda: None,
         on_change: Callable[[bool], None] | None = None,
+        most_waiting: int = WAITERS_DEFAULT,
     ) -> None:
         """Limit ``app`` as ``settings`` say: attributes ``ratelimit_…`` and ``workers``, or a mapping of their names.
 
-        ``find_caller`` tells who asks; it is called only where a role has limits of its own.
+        ``find_caller`` tells who asks; it is called only where a role has limits of its own. At most ``most_waiting``
+        requests wait at once for the outcome of others.
 
         Raises:
             StorageUriError, LimitError: a setting is malformed.
@@ -196,6 +187,7 @@ class Limiter:
             default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if "default" in limits else None,
             has_headers=bool(values.get("headers_enabled", True)),
             has_legacy_headers=bool(values.get("legacy_headers", False)),
+            waiters=BoundedSemaphore(most_waiting),
             rules_by_view={},
         )
         app.before_request(lambda: _decide(state))
@@ -287,13 +279,17 @@ def _decide(state: _State) -> None:
 
     Raises:
         RateLimited: a limit refused it.
+        OutcomeOpen: a limit would refuse it if all those failed that are being answered just now.
     """
     charges = []
+    failures = set()
     for prepared in _find_rules(state):
         rule = prepared.rule
         if rule.when is not None and not rule.when():
             continue
         own = state.policy.make_charges(prepared, state.find_caller)
+        if own and rule.failures_only:
+            failures.add(rule.failures_only)
         if not rule.is_shadow:
             charges += own
         elif own:
@@ -301,11 +297,38 @@ def _decide(state: _State) -> None:
     if not charges:
         return
     decision = state.engine.decide(*charges)
-    is_provisional = any(charge.kind is ChargeKind.PROVISIONAL for charge in charges)
-    g.rate_limit_verdict = _Verdict(decision, is_settled=not is_provisional)
+    if decision.is_pending:
+        decision = _wait_for_others(state, charges)
+    g.rate_limit_verdict = _Verdict(decision, frozenset(failures), is_settled=not failures)
+    if decision.is_pending:
+        raise OutcomeOpen
     if not decision.is_admitted:
         limit = decision.refused_by
         raise RateLimited(decision.retry_after_seconds, limit_name=limit.name if limit else None)
+
+
+def _wait_for_others(state: _State, charges: Sequence[Charge]) -> Decision:
+    """Return the decision once those are answered who keep it open, or, after ``WAIT_SECONDS``, that it still is."""
+    decision = Decision((), is_admitted=False, is_pending=True)
+    if not state.waiters.acquire(blocking=False):
+        return decision
+    try:
+        until = time.monotonic() + WAIT_SECONDS
+        while decision.is_pending and time.monotonic() < until:
+            time.sleep(random.uniform(0.5, 1.5) * _LOOK_SECONDS)  # noqa: S311 - so that not all ask at once
+            decision = state.engine.decide(*charges)
+        return decision
+    finally:
+        state.waiters.release()
+
+
+def _is_failure(verdict: _Verdict, response: Response) -> bool:
+    refusal = g.get(REFUSAL)
+    return any(
+        response.status_code >= 400 if failure is True else isinstance(refusal, failure)
+        for failure in verdict.failures
+        if failure is not False
+    )
 
 
 def _tell(state: _State, response: Response) -> Response:
@@ -315,17 +338,18 @@ def _tell(state: _State, response: Response) -> Response:
         return response
     decision = verdict.decision
     headers = response.headers
+    is_given_back = not verdict.is_settled and not _is_failure(verdict, response)
     if state.has_headers:
-        for name, value in make_headers(decision, has_legacy=state.has_legacy_headers):
+        for name, value in make_headers(decision, has_legacy=state.has_legacy_headers, is_given_back=is_given_back):
             if name == "Retry-After":
                 headers[name] = value  # the refusal's own answer may have it already
             else:
                 headers.add(name, value)
-    elif not decision.is_admitted:
+    elif not decision.is_admitted and not decision.is_pending:
         headers["Retry-After"] = str(decision.retry_after_seconds)
-    if not verdict.is_settled and response.status_code < 400:
+    if not verdict.is_settled:
         verdict.is_settled = True
-        state.engine.settle(decision)
+        state.engine.settle(decision, is_failure=not is_given_back)
     return response
 
 
@@ -367,7 +391,9 @@ def _collect_rules(state: _State, endpoint: str | None, method: str) -> list[Rul
         view_class = getattr(view, "view_class", None)
         targets = [view, view_class, getattr(view_class, method.lower(), None)]
         targets += [current_app.blueprints[name] for name in request.blueprints]
-    rules = [rule for target in targets for rule in getattr(target, _RULES, ())]
+    # A preflight is no attempt at anything: Flask answers it, and no view is called.
+    is_answered_by_flask = method == "OPTIONS" and bool(getattr(request.url_rule, "provide_automatic_options", False))
+    rules = [rule for target in targets for rule in getattr(target, _RULES, ()) if not is_answered_by_flask]
     is_exempt = any(getattr(target, _EXEMPT, False) for target in targets)
     if state.default is not None and not is_exempt:
         rules.append(state.default)
@@ -379,6 +405,7 @@ __all__ = [
     "LimitError",
     "Limiter",
     "NamedLimits",
+    "OutcomeOpen",
     "RateLimited",
     "StoreAway",
     "address",

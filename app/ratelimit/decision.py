@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from .plan import ChargeKind
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -64,6 +66,19 @@ class Part(NamedTuple):
             for limit, place in zip(limits, range(HEAD_FIELDS, len(values), LIMIT_FIELDS), strict=True)
         ]
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether what refused may still come back, because requests that it was charged for are not over."""
+        place = int(self.values[0]) - 1
+        refused: Charge | None = None
+        for charge, values in self.slices():
+            if refused is None and place < len(charge.plan.limits):
+                refused = charge
+            elif refused is not None and charge.kind is ChargeKind.RESERVATION and charge.subject == refused.subject:
+                return values[0] < charge.plan.limits[0].amount
+            place -= len(charge.plan.limits)
+        return False
+
     def slices(self) -> list[tuple[Charge, Values]]:
         """Return every charge with its own values: remaining, reset and stamp of each of its limits."""
         rows = []
@@ -78,7 +93,7 @@ class Part(NamedTuple):
 class Decision:
     """Whether a request may go on, what is left of each of its limits, and how long to wait if it may not."""
 
-    __slots__ = ("_refused_part", "is_admitted", "is_cached", "is_local", "mirrored", "parts", "wait_us")
+    __slots__ = ("_refused_part", "is_admitted", "is_cached", "is_local", "is_pending", "mirrored", "parts", "wait_us")
 
     def __init__(
         self,
@@ -89,6 +104,7 @@ class Decision:
         refused_part: Part | None = None,
         is_local: bool = False,
         is_cached: bool = False,
+        is_pending: bool = False,
     ) -> None:
         self.parts = parts
         self.mirrored: tuple[tuple[Charge, tuple[int, ...]], ...] = ()
@@ -97,6 +113,8 @@ class Decision:
         self._refused_part = refused_part
         self.is_local = is_local
         self.is_cached = is_cached
+        # Refused, but only for the sake of requests whose outcome is still open.
+        self.is_pending = is_pending
 
     def __repr__(self) -> str:
         verdict = "admitted" if self.is_admitted else f"refused for {self.wait_us} µs by {self.refused_by}"

@@ -106,9 +106,10 @@ class Engine:
         """Give back everything that ``decision`` took; a store that is away keeps it until it leaves the window."""
         self._refund(decision, lambda _charge: True)
 
-    def settle(self, decision: Decision) -> None:
-        """Give back what ``decision`` took provisionally, because the request succeeded."""
-        self._refund(decision, lambda charge: charge.kind is ChargeKind.PROVISIONAL)
+    def settle(self, decision: Decision, *, is_failure: bool) -> None:
+        """Give back what ``decision`` reserved, now that its request is over, and the charge too unless it failed."""
+        given_back = {ChargeKind.RESERVATION} if is_failure else {ChargeKind.RESERVATION, ChargeKind.PROVISIONAL}
+        self._refund(decision, lambda charge: charge.kind in given_back)
 
     def _refund(self, decision: Decision, is_meant: Callable[[Charge], bool]) -> None:
         if not decision.is_admitted:
@@ -170,6 +171,8 @@ class Engine:
                 return decision
             self.refund(decision)
             part = floor
+        if part.is_pending:
+            return Decision((part,), is_admitted=False, wait_us=part.values[1], refused_part=part, is_pending=True)
         self._note_refused(part, now)
         return Decision((part,), is_admitted=False, wait_us=part.values[1], refused_part=part, is_local=part.is_local)
 
@@ -187,10 +190,18 @@ class Engine:
         else:
             for part in parts:
                 self._refund_part(part)
-        for part in refused:
-            self._note_refused(part, now)
         longest = max(refused, key=lambda part: part.values[1])
-        return Decision(parts, is_admitted=False, wait_us=longest.values[1], refused_part=longest, is_local=is_local)
+        is_pending = all(part.is_pending for part in refused)
+        for part in refused if not is_pending else ():
+            self._note_refused(part, now)
+        return Decision(
+            parts,
+            is_admitted=False,
+            wait_us=longest.values[1],
+            refused_part=longest,
+            is_local=is_local,
+            is_pending=is_pending,
+        )
 
     def _repeat(self, part: Part, wait_us: int) -> Decision:
         passed_us = part.values[1] - wait_us

@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from .decision import LIMIT_FIELDS, US
+from .decision import LIMIT_FIELDS, Outcome
 from .plan import ChargeKind
 
 if TYPE_CHECKING:
-    from .decision import Decision, Outcome
+    from .decision import Decision
+
+_QUOTAS: Final = frozenset({ChargeKind.LASTING, ChargeKind.PROVISIONAL})
 
 
-def make_headers(decision: Decision, *, has_legacy: bool = False) -> list[tuple[str, str]]:
+def make_headers(
+    decision: Decision,
+    *,
+    has_legacy: bool = False,
+    is_given_back: bool = False,
+) -> list[tuple[str, str]]:
     """Return the headers that tell ``decision``, for every limit of the request that is a quota.
 
-    Limits on refusals are no quota, and would only tell an attacker how many are left.
+    Limits on refusals are no quota, and would only tell an attacker how many are left. What was charged
+    provisionally and ``is_given_back`` is there again.
     """
     policies, states = [], []
+    outcomes: list[Outcome] = []
     for part in decision.parts:
         for charge, values in part.slices():
             plan = charge.plan
-            if charge.kind is not ChargeKind.BLOCK and plan.limits:
-                policies.append(plan.policy_text)
-                numbers = [
-                    int(number)
-                    for place in range(0, len(values), LIMIT_FIELDS)
-                    for number in (values[place], -(-values[place + 1] // US))
+            if charge.kind in _QUOTAS and plan.limits:
+                back = (
+                    charge.cost
+                    if is_given_back and charge.kind is ChargeKind.PROVISIONAL and decision.is_admitted
+                    else 0
+                )
+                told = [
+                    Outcome(limit, int(values[place]) + back, int(values[place + 1]))
+                    for limit, place in zip(plan.limits, range(0, len(values), LIMIT_FIELDS), strict=True)
                 ]
+                policies.append(plan.policy_text)
+                numbers = [number for one in told for number in (one.remaining, one.reset_seconds)]
                 states.append(plan.state_template % tuple(numbers))
+                outcomes += told
     headers = []
     if policies:
         headers = [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
         if has_legacy:
-            headers += _make_legacy_headers(decision.outcomes)
+            headers += _make_legacy_headers(outcomes)
     if not decision.is_admitted:
         headers.append(("Retry-After", str(decision.retry_after_seconds)))
     return headers

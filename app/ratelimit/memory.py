@@ -190,7 +190,7 @@ class MemoryStore:
     def show(self, subject: str) -> dict[str, int]:
         """Return how many units each of the subject's windows holds, by the limit's key; stale ones may be counted."""
         with self._lock:
-            return {key: len(window) for key, window in self._subjects.get(subject, {}).items()}
+            return {key: len(window) for key, window in self._subjects.get(subject, {}).items() if window}
 
     def rank(self, count: int) -> list[tuple[str, str, int]]:
         """Return the ``count`` fullest windows, as (subject, limit's key, units)."""
@@ -199,6 +199,7 @@ class MemoryStore:
                 (subject, key, len(window))
                 for subject, windows in self._subjects.items()
                 for key, window in windows.items()
+                if window
             ]
         return sorted(rows, key=lambda row: -row[2])[:count]
 

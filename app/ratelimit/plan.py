@@ -82,6 +82,8 @@ class ChargeKind(enum.Enum):
     LASTING = "lasting"
     # Given back when the request succeeds: only failures count, and parallel guesses find no gap.
     PROVISIONAL = "provisional"
+    # Beside a provisional charge, until its request is over: who is refused meanwhile waits for what becomes of that.
+    RESERVATION = "reservation"
     # Asks whether the subject was refused too often, at a cost of 0; each refusal counts one.
     BLOCK = "block"
 

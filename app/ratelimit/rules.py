@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .plan import ALLOWED_NOTATION, Charge, ChargeKind, Fallback, LimitError, Plan, compile_plan, parse_limits
+from .plan import (
+    ALLOWED_NOTATION,
+    AMOUNT_MAX,
+    Charge,
+    ChargeKind,
+    Fallback,
+    LimitError,
+    Plan,
+    compile_plan,
+    make_limit,
+    parse_limits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,8 +27,14 @@ if TYPE_CHECKING:
     # Tells whom a request counts against; an empty answer means: nobody, this time.
     By = Callable[[], str]
 
+logger = logging.getLogger(__name__)
+
+DEFAULT_NAME: Final = "default"
 SETTING_PREFIX: Final = "RATELIMIT_"
 BLOCK_SCOPE_PREFIX: Final = "block-"
+RESERVATION_SCOPE_PREFIX: Final = "pending-"
+# Longer than any request takes; the reservations of a process that died end with it.
+RESERVATION_SECONDS: Final = 10
 PLANS_MAX: Final = 4096
 # The kind of subject that an address is; a caller whose role has limits of its own stands for more than an address.
 ADDRESS: Final = "address"
@@ -96,7 +114,7 @@ class Rule:
     cost: int | Callable[[], int] = 1
     scope: str | None = None
     when: Callable[[], bool] | None = None
-    failures_only: bool = False
+    failures_only: bool | type[Exception] = False
     is_shadow: bool = False
     fallback: Fallback | None = None
     is_strict: bool = False
@@ -135,6 +153,7 @@ class PreparedRule(NamedTuple):
     bys: tuple[tuple[By, str], ...]
     kind: ChargeKind
     block: Plan | None
+    reservation: Plan | None
 
 
 class Policy:
@@ -147,6 +166,7 @@ class Policy:
         self.configured: Final = MappingProxyType(dict(configured))
         self.in_force: Mapping[str, NamedLimits] = self.configured
         self.generation = 0
+        self._told_of: set[str] = set()
 
     def replace(self, changed: Mapping[str, NamedLimits]) -> None:
         """Put ``changed`` in force from the next request on, and for all others what is configured.
@@ -196,13 +216,16 @@ class Policy:
             bys=tuple((by, f"{by.__name__}:") for by in rule.by),
             kind=ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING,
             block=None if rule.block is None else self._find_plan(rule, rule.block, endpoint, BLOCK_SCOPE_PREFIX),
+            reservation=self._make_reservation(rule, endpoint) if rule.failures_only else None,
         )
 
     def make_charges(self, prepared: PreparedRule, find_caller: Callable[[], Caller | None]) -> list[Charge]:
         """Return what a request has to pay by a rule: for every subject, its limits and its block."""
-        rule, plan, role_plans, endpoint, bys, kind, block = prepared
+        rule, plan, role_plans, endpoint, bys, kind, block, reservation = prepared
         if plan is None:
-            plan = self._find_plan(rule, self.find_text(rule), endpoint)
+            plan = self._ask_for_plan(rule, endpoint)
+        if plan is None:
+            return []
         stand_in = None
         if role_plans and (caller := find_caller()) is not None:
             own = next((role_plan for role, role_plan in role_plans if role in caller.roles), None)
@@ -218,13 +241,37 @@ class Policy:
             subject = stand_in if stand_in and by.__name__ == ADDRESS else (value := by()) and prefix + value
             if subject:
                 charges.append(Charge(plan, subject, cost, kind))
+                if reservation is not None:
+                    charges.append(Charge(reservation, subject, cost, ChargeKind.RESERVATION))
                 if block is not None:
                     charges.append(Charge(block, subject, 0, ChargeKind.BLOCK))
         return charges
 
+    def _ask_for_plan(self, rule: Rule, endpoint: str) -> Plan | None:
+        """Return the plan of the limits that a function names just now; none where it names none.
+
+        What is no limits is told once, and the default holds instead.
+        """
+        text = self.find_text(rule)
+        if not text:
+            return None
+        try:
+            return self._find_plan(rule, text, endpoint)
+        except LimitError as error:
+            if endpoint not in self._told_of:
+                self._told_of.add(endpoint)
+                logger.error("%s: a function names no limits, so the default holds: %s", endpoint, error)  # noqa: TRY400 - it says what is wrong
+        default = self.in_force.get(DEFAULT_NAME)
+        return None if default is None else self._find_plan(rule, default.limits, endpoint)
+
+    def _make_reservation(self, rule: Rule, endpoint: str) -> Plan:
+        """Return what counts the requests whose outcome is still open; it refuses nothing that its rule admits."""
+        scope = RESERVATION_SCOPE_PREFIX + rule.name_scope(endpoint)
+        return Plan([make_limit(AMOUNT_MAX, seconds=RESERVATION_SECONDS, scope=scope, fallback=rule.fallback)])
+
     def _find_plan(self, rule: Rule, text: str, endpoint: str, scope_prefix: str = "") -> Plan:
         scope = scope_prefix + rule.name_scope(endpoint)
-        is_strict = rule.is_strict or rule.failures_only
+        is_strict = rule.is_strict or bool(rule.failures_only)
         key = (text, scope, rule.fallback, is_strict)
         plan = self._plans.get(key)
         if plan is None:

@@ -10,7 +10,7 @@ from flask_login import current_user
 from app.http.limits import account, is_our_page, own_account
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor, get_client
-from app.ratelimit.adapter import address, rate_limit
+from app.ratelimit.adapter import OutcomeOpen, address, rate_limit
 from app.schemas import (
     CsrfOutput,
     LoginInput,
@@ -64,9 +64,9 @@ def register(body: dict[str, Any]) -> Any:
 @blueprint.route("/login", methods=["POST"])
 @blueprint.response(200, SignInOutput)
 @blueprint.arguments(LoginInput)
-@blueprint.raises(InvalidCredentials, HashingBusy)
-@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=True, when=is_our_page)
-@rate_limit("RATELIMIT_LOGIN", by=account, failures_only=True, when=is_our_page)
+@blueprint.raises(InvalidCredentials, HashingBusy, OutcomeOpen)
+@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
+@rate_limit("RATELIMIT_LOGIN", by=account, failures_only=InvalidCredentials, when=is_our_page)
 @public
 def log_in(body: dict[str, Any]) -> Any:
     """Sign in; whatever is wrong, the answer is the same."""
@@ -94,8 +94,8 @@ def log_out() -> Response:
 @blueprint.route("/reauthenticate", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
-@blueprint.raises(InvalidCredentials, SessionNotFound, HashingBusy)
-@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True, when=is_our_page)
+@blueprint.raises(InvalidCredentials, SessionNotFound, HashingBusy, OutcomeOpen)
+@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
     """Give the password again, for calls that want it given within the last ten minutes."""
@@ -106,8 +106,8 @@ def reauthenticate(body: dict[str, Any]) -> Response:
 @blueprint.route("/password/change", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
-@blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword, HashingBusy)
-@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=True, when=is_our_page)
+@blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword, HashingBusy, OutcomeOpen)
+@rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def change_password(body: dict[str, Any]) -> Response:
     """Replace the password; every other session ends."""

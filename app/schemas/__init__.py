@@ -12,7 +12,7 @@ from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 from app.permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.refusals import MINUTES_KEPT
 
-from .values import Cursor, Email, Flag, Instant, Limits, Password, Text, Whole
+from .values import Cursor, Email, Flag, Instant, Limits, Password, RoleLimits, Text, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
 PAGE_LIMIT: Final = 200
@@ -110,10 +110,7 @@ class RateLimitChangeInput(Input):
     """What changes about a limit; of roles that are not named nothing changes, null takes a role's own limits away."""
 
     limits = Limits()
-    roles = fields.Dict(
-        keys=Text(min_length=1, max_length=ROLE_NAME_MAX_LENGTH, pattern=ROLE_NAME_PATTERN),
-        values=Limits(allow_none=True),
-    )
+    roles = RoleLimits()
 
 
 class RateLimitClearInput(Input):

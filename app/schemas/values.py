@@ -11,9 +11,12 @@ from marshmallow import ValidationError, fields, validate
 
 from app.emails import EMAIL_MAX_LENGTH, NFC_SHRINKS_BY, canonicalize_email
 from app.models import LIMITS_MAX_LENGTH
+from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
+from app.ratelimit.plan import ALLOWED_NOTATION, LimitError, parse_limits
 from app.security import PASSWORD_MAX_LENGTH
 
 CURSOR_MAX_LENGTH: Final = 1500
+ROLES_AT_ONCE_MAX: Final = 100
 
 # Control characters, line and paragraph separators, and the marks that reverse the direction of what follows: they
 # have no place on one line of text, and are how one name is made to look like another.
@@ -21,7 +24,7 @@ LINE_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*
 NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
 
 
-_LIMIT: Final = "[1-9][0-9]{0,8}/([1-9][0-9]? )?(second|minute|hour|day)s?"
+_LIMIT: Final = "[1-9][0-9]{0,8}( per |/)([1-9][0-9]? )?(second|minute|hour|day)s?"
 LIMITS_PATTERN: Final = f"^{_LIMIT}(;{_LIMIT}){{0,4}}$"
 
 
@@ -93,7 +96,33 @@ class Limits(Text):
 
     def __init__(self, **kwargs: Any) -> None:
         metadata = {"description": "Such as 10/minute;100/hour: all of them hold.", "example": "10/minute;100/hour"}
-        super().__init__(max_length=LIMITS_MAX_LENGTH, pattern=LIMITS_PATTERN, metadata=metadata, **kwargs)
+        # The pattern shows clients the usual forms; the limiter's own parser decides.
+        super().__init__(max_length=LIMITS_MAX_LENGTH, metadata=metadata | {"pattern": LIMITS_PATTERN}, **kwargs)
+
+    def _normalize(self, text: str) -> str:
+        try:
+            parse_limits(text)
+        except LimitError as error:
+            raise ValidationError(f"This is no limit. Expected are {ALLOWED_NOTATION}.") from error
+        return text
+
+
+class RoleLimits(fields.Dict):
+    """Rate limits by the name of a role, of a few roles at once."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            keys=Text(min_length=1, max_length=ROLE_NAME_MAX_LENGTH, pattern=ROLE_NAME_PATTERN),
+            values=Limits(allow_none=True),
+            metadata={"maxProperties": ROLES_AT_ONCE_MAX},
+        )
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        # Before each is looked at: the answer would have a line for each.
+        if isinstance(value, dict) and len(value) > ROLES_AT_ONCE_MAX:
+            raise ValidationError(f"Name at most {ROLES_AT_ONCE_MAX} roles at once.")
+        loaded: dict[str, str | None] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call] # Marshmallow's own
+        return loaded
 
 
 class Whole(fields.Integer):

@@ -10,7 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from app.database import DatabaseUnavailable
+from app.security import HashingBusy
 from tests.factories import PASSWORD, Browser, Factory
+from tests.servers.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +61,109 @@ def test_parallel_guesses_find_no_gap(app: Flask, factory: Factory) -> None:
     for thread in threads:
         thread.join()
     assert statuses == {401: 5, 429: 7}
+
+
+def test_what_checks_no_password_uses_up_no_guess(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, stranger = factory.user(), Browser(app)
+    for _ in range(10):
+        assert stranger.post(LOGIN, {"email": user.email, "password": 5}).status_code == 422
+        assert stranger.client.options(LOGIN, json={"email": user.email}, base_url=stranger.base_url).status_code == 200
+    hasher = app.extensions["password_hasher"]
+    monkeypatch.setattr(hasher, "verify", Mock(side_effect=HashingBusy))
+    for _ in range(10):
+        assert guess(stranger, user.email).status_code == 503
+    monkeypatch.undo()
+    assert [guess(Browser(app), user.email).status_code for _ in range(6)] == [401] * 5 + [429]
+
+
+class Gate:
+    """Holds passwords up that are being checked."""
+
+    def __init__(self, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._opened = threading.Event()
+        self.open = self._opened.set
+        verify = app.extensions["password_hasher"].verify
+
+        def wait(*arguments: Any) -> bool:
+            assert self._opened.wait(20)
+            return bool(verify(*arguments))
+
+        monkeypatch.setattr(app.extensions["password_hasher"], "verify", wait)
+
+
+def sign_in_at_once(app: Flask, email: str, *, password: str, times: int) -> tuple[list[threading.Thread], list[Any]]:
+    """Begin to sign in so many times at once; return the threads, and the answers as they come."""
+    browsers = [Browser(app) for _ in range(times)]
+    tokens = [browser.csrf_token() for browser in browsers]
+    answers: list[Any] = []
+
+    def run(browser: Browser, token: str) -> None:
+        body = {"email": email, "password": password}
+        headers = {"X-CSRF-Token": token}
+        answers.append(browser.client.post(LOGIN, json=body, headers=headers, base_url=browser.base_url))
+
+    threads = [threading.Thread(target=run, args=pair) for pair in zip(browsers, tokens, strict=True)]
+    for thread in threads:
+        thread.start()
+    return threads, answers
+
+
+@pytest.mark.parametrize(("password", "expected"), [(PASSWORD, {200: 8}), ("not it", {401: 5, 429: 3})])
+def test_of_many_tries_at_once_those_beyond_the_limit_wait_for_what_becomes_of_the_others(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch, password: str, expected: dict[int, int]
+) -> None:
+    user = factory.user()
+    gate = Gate(app, monkeypatch)
+    threads, answers = sign_in_at_once(app, user.email, password=password, times=8)
+    threads[-1].join(0.2)
+    assert answers == []
+    gate.open()
+    for thread in threads:
+        thread.join(20)
+    assert collections.Counter(answer.status_code for answer in answers) == expected
+
+
+def test_whoever_waits_too_long_for_the_others_is_told_to_come_back_and_charged_nothing(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.ratelimit.adapter.WAIT_SECONDS", 0.1)
+    user = factory.user()
+    gate = Gate(app, monkeypatch)
+    threads, answers = sign_in_at_once(app, user.email, password=PASSWORD, times=8)
+    wait_until(lambda: len(answers) == 3, within_seconds=10, what="those who wait to be told")
+    for answer in answers:
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "outcome_open")
+        assert int(answer.headers["Retry-After"]) >= 1
+    gate.open()
+    for thread in threads:
+        thread.join(20)
+    assert collections.Counter(answer.status_code for answer in answers) == {200: 5, 503: 3}
+    assert [guess(Browser(app), user.email).status_code for _ in range(6)] == [401] * 5 + [429]
+
+
+def test_no_preflight_is_an_attempt_at_anything(make_app: Callable[..., Flask]) -> None:
+    app = make_app(RATELIMIT_ENABLED="true", RATELIMIT_DEFAULT="100/hour", RATELIMIT_REGISTER="1/hour")
+    client = app.test_client()
+    policies = set()
+    for rule in app.url_map.iter_rules():
+        if not rule.arguments:
+            response = client.options(rule.rule, headers={"Origin": "https://app.example.com"})
+            policies.add(response.headers.get("RateLimit-Policy"))
+    # Only the budget of the address, which counts every request.
+    assert policies <= {'"default-3600";q=100;w=3600', None}
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    assert Browser(app).post("/api/v1/auth/register", body).status_code == 201
+
+
+def test_the_headers_of_a_success_count_what_was_given_back(app: Flask, factory: Factory) -> None:
+    user, stranger = factory.user(), Browser(app)
+    right = stranger.post(LOGIN, {"email": user.email, "password": PASSWORD})
+    assert '"login-3600";r=5;' in right.headers["RateLimit"]
+    wrong = guess(Browser(app), user.email)
+    assert '"login-3600";r=4;' in wrong.headers["RateLimit"]
+    assert "pending" not in wrong.headers["RateLimit-Policy"]
 
 
 def test_what_succeeds_costs_nothing(factory: Factory) -> None:

@@ -90,6 +90,37 @@ def test_failures_count_and_successes_are_given_back() -> None:
     assert ask(client, "/login", 1, json=right) == [200]
 
 
+def test_any_answer_from_400_on_is_a_failure_where_no_error_is_named() -> None:
+    app, limiter = make_app(login="9/minute")
+
+    @app.post("/login/<int:status>")
+    @rate_limit("RATELIMIT_LOGIN", failures_only=True)
+    def login(status: int) -> tuple[str, int]:
+        return "", status
+
+    client = app.test_client()
+    assert [client.post(f"/login/{status}").status_code for status in (200, 302, 399, 400, 404, 500)]
+    with app.app_context():
+        assert limiter.show("address:127.0.0.1") == [("address:127.0.0.1", "login-60", 3)]
+
+
+def test_a_function_that_names_no_limits_frees_and_one_that_names_nonsense_leaves_the_default(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, _ = make_app(default="2/minute")
+
+    @app.post("/<path:limits>")
+    @exempt
+    @rate_limit(lambda: request.args["limits"])
+    def view(limits: str) -> str:
+        return limits
+
+    client = app.test_client()
+    assert ask(client, "/a?limits=", 5) == [200] * 5
+    assert ask(client, "/a?limits=often", 4) == [200, 200, 429, 429]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_several_subjects_are_decided_all_or_nothing() -> None:
     app, limiter = make_app(login="2/minute")
 

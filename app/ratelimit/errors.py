@@ -1,0 +1,36 @@
+"""What the limiter answers where it does not let a request on."""
+
+from __future__ import annotations
+
+from app.utils import AppError, Unavailable
+
+
+class RateLimited(AppError):
+    """A limit refused the request; the same request is admitted after ``retry_after_seconds``."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, retry_after_seconds: int, *, limit_name: str | None = None) -> None:
+        self.limit_name = limit_name
+        super().__init__(
+            f"Too many requests. Try again in {retry_after_seconds} s.", retry_after_seconds=retry_after_seconds
+        )
+
+
+class OutcomeOpen(Unavailable):
+    """Others have reserved what is left, and it is still open whether they need it."""
+
+    code = "outcome_open"
+    title = "Others are being checked"
+    detail = "Too many attempts are being checked at this moment. Try again in a second."
+
+
+class StoreAway(AppError):
+    """The store that counts is away, and what was asked needs it."""
+
+    status = 503
+    code = "ratelimit_store_away"
+    title = "Rate limit store away"
+    detail = "The rate limit store is away, so what it counted can be neither seen nor cleared. Try again shortly."
