@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from flask import current_app, g
 from flask_login import LoginManager
 from flask_migrate import Migrate
-from flask_talisman import Talisman
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
@@ -89,7 +88,6 @@ db = Database()
 migrate = Migrate()
 login_manager = LoginManager()
 csrf = CSRFProtect()
-talisman = Talisman()
 limiter = Limiter()
 
 

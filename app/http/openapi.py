@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import flask_smorest
 
 from app.schemas import ProblemOutput
-from app.security import find_guard
+from app.security import FRESH_SECONDS, Guard, find_guard
 from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
 from .bodies import StrictParser
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 View = TypeVar("View", bound="Callable[..., Any]")
 
 OPENAPI_VERSION: Final = "3.1.0"
+_DESCRIPTION: Final = """\
+Accounts, roles, sessions and rate limits.
+
+- **Signing in** sets a session cookie. With it, calls that change something need the token of `GET /api/v1/auth/csrf`
+  in the header `X-CSRF-Token`; signing in and registering need one too, and signing in brings a new one.
+- **Errors** are `application/problem+json` (RFC 9457) with a stable `code` for programs and a `detail` for people.
+- **Lists** come in pages: pass `next_cursor` as `cursor` for the next one.
+- **Every answer** carries `X-Request-ID`, which names the request in the server's log.
+"""
 _RAISES: Final = "_gatehouse_raises"
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _ALWAYS: Final = {
@@ -105,6 +114,18 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         manual = doc.setdefault("manual_doc", {})
         manual["operationId"] = view.__name__
         manual["security"] = [] if guard is None or guard.is_public else [{"session": []}]
+        docstring = doc.setdefault("docstring", {})
+        docstring["description"] = "\n\n".join(filter(None, [docstring.get("description"), _describe_guard(guard)]))
+
+
+def _describe_guard(guard: Guard | None) -> str:
+    """Say what a caller needs."""
+    if guard is None or guard.is_public:
+        return "Anybody may call this."
+    needs = [f"the permission `{name}`" for name in sorted(guard.permissions)] or ["a session"]
+    if guard.is_fresh:
+        needs.append(f"the password, given within the last {FRESH_SECONDS // 60} minutes")
+    return f"Needs {' and '.join(needs)}."
 
 
 def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set[str]]:
@@ -164,7 +185,7 @@ def make_api(app: Flask, *, version: str, cookie_name: str) -> Api:
     api = Api(
         spec_kwargs={
             "info": {
-                "description": "Accounts, roles and sessions. Errors are RFC 9457 problems with a stable `code`.",
+                "description": _DESCRIPTION,
                 "license": {"name": "MIT", "identifier": "MIT"},
             },
             "servers": [{"url": "/"}],

@@ -7,7 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from flask import g, request
+from flask import Flask, g, request
 from flask_login import current_user
 from flask_talisman import Talisman
 from uuid_utils.compat import uuid7
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from flask import Flask, Response
+    from flask import Response
 
     from app.config import Settings
 
@@ -37,21 +37,12 @@ HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
 # A request is answered within 5 s; half a second is for everything else. A single unit of work has 4 s of them.
 DATABASE_SECONDS: Final = 4.5
 
-CONTENT_SECURITY_POLICY: Final = {
-    "default-src": "'none'",
-    "base-uri": "'none'",
-    "form-action": "'none'",
-    "frame-ancestors": "'none'",
-}
-# What the pages under /docs may load: our own files, and nothing else.
-PAGE_CONTENT_SECURITY_POLICY: Final = {
-    **CONTENT_SECURITY_POLICY,
-    "script-src": "'self'",
-    "style-src": "'self'",
-    "img-src": "'self' data:",
-    "connect-src": "'self'",
-    "font-src": "'self'",
-}
+CONTENT_SECURITY_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+# What our own pages may load: our own files, and nothing else.
+PAGE_CONTENT_SECURITY_POLICY: Final = (
+    f"{CONTENT_SECURITY_POLICY}; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'"
+)
 
 
 class UnknownHost(BadRequest):
@@ -80,34 +71,46 @@ def install(app: Flask, settings: Settings) -> None:
         if not is_probe and not _is_allowed_host(request.headers.get("Host", ""), allowed_hosts):
             raise UnknownHost
 
+    over_http, over_https = (_compose_headers(settings, scheme=scheme) for scheme in ("http", "https"))
+    # Flask-CORS names the Origin only to the origins that are listed.
+    vary = "Origin, Cookie" if settings.cors_origins else "Cookie"
+
     @app.after_request
     def end_request(response: Response) -> Response:
-        response.headers[REQUEST_ID_HEADER] = g.request_id
-        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        headers = response.headers
+        headers[REQUEST_ID_HEADER] = g.request_id
+        for name, value in over_https if request.is_secure else over_http:
+            headers.setdefault(name, value)
         if not request.path.startswith("/static/"):
-            response.headers["Cache-Control"] = "no-store"
-        response.vary.add("Cookie")
-        if settings.cors_origins:
-            # Flask-CORS says so only to the origins that are listed.
-            response.vary.add("Origin")
-        access_logger.info(
-            "%s %s",
-            request.method,
-            request.path,
-            extra={
-                "route": request.url_rule.rule if request.url_rule else None,
-                "status": response.status_code,
-                "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
-                "ip": request.remote_addr,
-                "user_agent": request.headers.get("User-Agent", "")[:256],
-            },
-        )
+            headers["Cache-Control"] = "no-store"
+        if "Vary" in headers:
+            response.vary.update(vary.split(", "))
+        else:
+            headers["Vary"] = vary
+        _log_access(response)
         return response
 
-    # One for each application: it keeps what it was told.
+
+def _log_access(response: Response) -> None:
+    access_logger.info(
+        "%s %s",
+        request.method,
+        request.path,
+        extra={
+            "route": request.url_rule.rule if request.url_rule else None,
+            "status": response.status_code,
+            "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
+            "ip": request.remote_addr,
+            "user_agent": request.headers.get("User-Agent", "")[:256],
+        },
+    )
+
+
+def _compose_headers(settings: Settings, *, scheme: str) -> list[tuple[str, str]]:
+    """Return the headers that every answer carries: what Talisman puts on one, asked once and not for each answer."""
+    asked = Flask("headers", static_folder=None)
     Talisman(
-        app,
+        asked,
         # A redirect would have the client repeat in the clear what it should not have sent in the clear.
         force_https=False,
         strict_transport_security=settings.session_cookie_secure,
@@ -116,9 +119,10 @@ def install(app: Flask, settings: Settings) -> None:
         content_security_policy=CONTENT_SECURITY_POLICY,
         referrer_policy="no-referrer",
         permissions_policy={"camera": "()", "geolocation": "()", "microphone": "()"},
-        session_cookie_secure=settings.session_cookie_secure,
-        session_cookie_samesite="Lax",
     )
+    answer = asked.test_client().get("/", base_url=f"{scheme}://localhost")
+    composed = [(name, value) for name, value in answer.headers if name not in {"Content-Type", "Content-Length"}]
+    return [*composed, ("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Resource-Policy", "same-origin")]
 
 
 def _limit_database_time(application: WSGIApplication) -> WSGIApplication:

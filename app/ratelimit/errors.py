@@ -11,6 +11,7 @@ class RateLimited(AppError):
     status = 429
     code = "rate_limited"
     title = "Too many requests"
+    detail = "Too many requests. Try again after as many seconds as Retry-After says."
 
     def __init__(self, retry_after_seconds: int, *, limit_name: str | None = None) -> None:
         self.limit_name = limit_name

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and a page to read and try it."""
+"""The OpenAPI document, a page to read and try it, and the start page, which leads there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Final
 from flask import Response, current_app
 
 from app.config import ROOT
-from app.extensions import talisman
+from app.extensions import get_settings
+from app.http.document import finish_document
 from app.http.openapi import Api, Blueprint
 from app.http.requests import PAGE_CONTENT_SECURITY_POLICY
 from app.security import public
 
-_PAGE: Final = (ROOT / "app" / "static" / "docs" / "index.html").read_text()
+_STATIC: Final = ROOT / "app" / "static"
+_DOCS: Final = (_STATIC / "docs" / "index.html").read_text()
+_START: Final = (_STATIC / "start.html").read_text()
 
 blueprint = Blueprint("docs", __name__, description="The API's description")
 
@@ -24,21 +27,32 @@ blueprint = Blueprint("docs", __name__, description="The API's description")
 @public
 def get_openapi() -> Response:
     """Get this document."""
-    return Response(_render(current_app.extensions["api"]), mimetype="application/json")
+    return Response(_render(current_app.extensions["api"], get_settings().public_url), mimetype="application/json")
 
 
 @blueprint.route("/docs")
 @blueprint.response(200, {"type": "string"}, content_type="text/html", description="A page")
-@talisman(  # type: ignore[untyped-decorator] # Flask-Talisman ships no types
-    content_security_policy=PAGE_CONTENT_SECURITY_POLICY
-)
 @public
 def get_docs() -> Response:
     """Show this document as a page."""
-    return Response(_PAGE, mimetype="text/html")
+    return _make_page(_DOCS)
+
+
+@blueprint.route("/")
+@blueprint.response(200, {"type": "string"}, content_type="text/html", description="A page")
+@public
+def get_start() -> Response:
+    """Show where the API is described."""
+    return _make_page(_START)
+
+
+def _make_page(text: str) -> Response:
+    response = Response(text, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = PAGE_CONTENT_SECURITY_POLICY
+    return response
 
 
 @lru_cache(maxsize=8)
-def _render(api: Api) -> str:
+def _render(api: Api, base_url: str) -> str:
     """Return the document of ``api``, which no longer changes once it is served."""
-    return json.dumps(api.spec.to_dict())
+    return json.dumps(finish_document(api.spec.to_dict(), base_url=base_url))

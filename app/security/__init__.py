@@ -1,7 +1,16 @@
 """The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
 
 from .devices import choose_account_name, forget_device, list_account_keys, remember_device
-from .guards import Guard, ReauthenticationRequired, enforce_guard, find_guard, public, require_fresh, requires
+from .guards import (
+    FRESH_SECONDS,
+    Guard,
+    ReauthenticationRequired,
+    enforce_guard,
+    find_guard,
+    public,
+    require_fresh,
+    requires,
+)
 from .passwords import (
     PASSWORD_MAX_LENGTH,
     HashingBusy,
@@ -24,6 +33,7 @@ from .sessions import (
 from .stored_hashes import UnsupportedHash, parse_stored_hash
 
 __all__ = [
+    "FRESH_SECONDS",
     "PASSWORD_MAX_LENGTH",
     "Actor",
     "Client",

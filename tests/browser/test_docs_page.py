@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import ConsoleMessage, Locator, Page
 
 pytestmark = pytest.mark.server("chromium")
 
@@ -45,10 +46,37 @@ def page(product: Product) -> Iterator[Page]:
         browser.close()
 
 
+# A page that asks who is signed in is told "nobody" with 401, which the browser writes to its console.
+EXPECTED_COMPLAINT = "status of 401"
+
+# What can be read on the page whose contrast with its ground is below what WCAG 2.2 asks for (AA, 4.5).
+FAINT_TEXTS = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  return [...document.querySelectorAll("body *")]
+    .filter((element) => hasText(element) && element.getClientRects().length && !element.closest("script, noscript"))
+    .map((element) => {
+      const style = getComputedStyle(element);
+      const both = [luminance(parse(style.color)), luminance(ground(element))].sort((a, b) => b - a);
+      return [element.textContent.trim().slice(0, 40), element.className, (both[0] + 0.05) / (both[1] + 0.05)];
+    })
+    .filter(([, , contrast]) => contrast < 4.5);
+}"""
+
+
 def test_the_page_lists_every_operation_offline_and_within_its_policy(page: Page, product: Product) -> None:
     complaints: list[str] = []
     foreign: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: foreign.append(request.url) if not is_own(request.url, product) else None)
     page.add_init_script(
@@ -66,17 +94,73 @@ def test_the_page_lists_every_operation_offline_and_within_its_policy(page: Page
     assert foreign == []
 
 
-def test_registering_from_the_page_signs_in(page: Page, product: Product) -> None:
+def test_signing_in_on_the_page_lets_calls_be_tried_at_once(page: Page, product: Product) -> None:
     page.goto(f"{product.url}/docs")
-    register = page.locator("#operations-auth-register, [id^='operations-auth-'][id*='register']").first
-    register.locator(".opblock-summary").click()
-    register.get_by_role("button", name="Try it out").click()
-    body = '{"email": "ada@example.com", "password": "turnip lantern gravel osprey", "name": "Ada"}'
-    register.locator("textarea.body-param__text").fill(body)
-    register.get_by_role("button", name="Execute").click()
+    open_operation(page, "register").get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator("#signed-in")).to_contain_text("ada@example.com")
+    page.get_by_role("button", name="Sign out", exact=True).click()
 
-    expect(register.locator(".live-responses-table .response-col_status").nth(1)).to_contain_text("201")
-    assert page.request.get(f"{product.url}/api/v1/users/me").json()["name"] == "Ada"
+    page.get_by_label("E-mail").fill("ada@example.com")
+    page.get_by_label("Password", exact=True).fill("not the password of Ada")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("status")).not_to_be_empty()
+    page.get_by_label("Password", exact=True).fill("turnip lantern gravel osprey")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.locator("#signed-in")).to_contain_text("ada@example.com")
+    expect(page.get_by_role("status")).to_be_empty()
+
+    page.locator("#operations-auth-register .opblock-summary-control").click()
+    change = open_operation(page, "update_me")
+    change.get_by_role("button", name="Try it out").click()
+    change.get_by_role("button", name="Execute").click()
+    expect(change.locator(".live-responses-table .response-col_status").nth(1)).to_contain_text("200")
+    call = change.locator(".call").inner_text()
+    assert all(part in call for part in ("-b cookies.txt -c cookies.txt", "X-CSRF-Token: $token", product.url))
+
+
+def test_an_operation_is_short_its_errors_fold_open_and_nothing_asks_for_a_cookie(page: Page, product: Product) -> None:
+    page.goto(f"{product.url}/docs")
+    register = open_operation(page, "register")
+    expect(register.locator(".call")).to_contain_text("-b cookies.txt -c cookies.txt")
+    height = register.bounding_box()
+    assert height is not None
+    assert height["height"] < 1500
+    errors = register.locator("details.errors")
+    expect(errors.get_by_text("email_taken")).to_be_hidden()
+    errors.locator("summary").press("Enter")
+    expect(errors.get_by_text("email_taken")).to_be_visible()
+    expect(page.get_by_role("button", name="Authorize")).to_have_count(0)
+
+
+def test_the_pages_can_be_read_in_light_and_dark_on_wide_and_narrow_screens(page: Page, product: Product) -> None:
+    page.goto(f"{product.url}/")
+    assert_readable(page)
+    page.goto(f"{product.url}/docs")
+    open_operation(page, "register").locator("details.errors summary").click()
+    open_operation(page, "list_users")
+    assert_readable(page)
+
+
+def assert_readable(page: Page) -> None:
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme, width in itertools.product(schemes, (1280, 390)):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(FAINT_TEXTS) == []
+    assert page.evaluate("[...document.querySelectorAll('.bar input')].filter((input) => !input.labels.length)") == []
+
+
+def open_operation(page: Page, name: str) -> Locator:
+    operation = page.locator(f"[id^=operations-][id$=-{name}]")
+    operation.locator(".opblock-summary-control").click()
+    expect(operation.locator("details.errors")).to_be_attached()
+    return operation
+
+
+def is_complaint(message: ConsoleMessage) -> bool:
+    return message.type == "error" and EXPECTED_COMPLAINT not in message.text
 
 
 def is_own(url: str, product: Product) -> bool:

@@ -19,6 +19,7 @@ PUBLIC: Final = {
     ("GET", "/api/v1/auth/csrf"),
     ("POST", "/api/v1/auth/login"),
     ("POST", "/api/v1/auth/register"),
+    ("GET", "/"),
     ("GET", "/docs"),
     ("GET", "/livez"),
     ("GET", "/openapi.json"),

@@ -203,3 +203,22 @@ def test_a_line_break_cannot_hide_at_the_end_of_a_request_id(app: Flask) -> None
 def test_two_requests_have_two_ids(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/livez").headers["X-Request-ID"] != client.get("/livez").headers["X-Request-ID"]
+
+
+@pytest.mark.no_database
+def test_the_start_page_leads_to_the_documentation_and_loads_our_own_files_only(app: Flask) -> None:
+    client = app.test_client()
+    response = client.get("/")
+    assert (response.status_code, response.mimetype) == (200, "text/html")
+    assert_secure(response)
+    links = re.findall(r'(?:href|src)="([^"]+)"', response.text)
+    assert "/docs" in links
+    for link in links:
+        with client.get(link) as linked:
+            assert linked.status_code == 200, link
+
+
+@pytest.mark.no_database
+def test_another_sites_word_for_https_earns_no_promise_of_https(make_app: Callable[..., Flask]) -> None:
+    client = make_app(SESSION_COOKIE_SECURE="true").test_client()
+    assert "Strict-Transport-Security" not in client.get("/livez", headers={"X-Forwarded-Proto": "https"}).headers

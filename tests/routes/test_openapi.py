@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import collections
+import re
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from app import create_app
+from app import create_app, schemas
 from app.config import Settings
 from app.database import Health, make_engine, probe
+from app.schemas.examples import EXAMPLES
 from app.security import PasswordHasher
-from app.utils import AppError
+from app.utils import AppError, InvalidInput
 from tests.databases import TEST_ENVIRON
 from tests.factories import Browser, Factory
 from tests.servers.harness.waiting import wait_until
@@ -129,7 +133,8 @@ def test_what_not_being_ready_looks_like_is_in_the_document(monkeypatch: pytest.
     body, document = client.get("/readyz").get_json(), client.get("/openapi.json").get_json()
     assert body["checks"] == {"database": "away", "ratelimit": "ok"}
     assert body.keys() <= document["components"]["schemas"]["ProblemOutput"]["properties"].keys()
-    assert f"`{body['code']}`" in document["paths"]["/readyz"]["get"]["responses"]["503"]["description"]
+    name = document["paths"]["/readyz"]["get"]["responses"]["503"]["$ref"].removeprefix("#/components/responses/")
+    assert f"`{body['code']}`" in document["components"]["responses"][name]["description"]
 
 
 def test_error_codes_are_unique_and_every_one_has_a_title_and_a_detail() -> None:
@@ -141,3 +146,50 @@ def test_error_codes_are_unique_and_every_one_has_a_title_and_a_detail() -> None
 
 def list_errors(root: type[AppError]) -> list[type[AppError]]:
     return [root, *(error for child in root.__subclasses__() for error in list_errors(child))]
+
+
+def test_every_schema_has_an_example_that_it_allows_and_that_is_taken() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
+    components = document["components"]
+    for name, schema in components["schemas"].items():
+        (example,) = schema["examples"]
+        optional = {field for field, about in schema["properties"].items() if "$ref" in about}
+        assert schema["properties"].keys() - optional <= example.keys()
+        rule = {"$ref": f"#/components/schemas/{name}", "components": components}
+        OAS31Validator(rule, format_checker=oas31_format_checker).validate(example)
+        if name.endswith("Input"):
+            assert getattr(schemas, name)().load(example)
+    for response in components["responses"].values():
+        problem = response["content"]["application/problem+json"]["example"]
+        rule = {"$ref": "#/components/schemas/ProblemOutput", "components": components}
+        OAS31Validator(rule).validate(problem)
+        assert f"`{problem['code']}`: " in response["description"]
+
+
+def test_examples_are_what_the_product_makes() -> None:
+    ids = [value for value in EXAMPLES.values() if isinstance(value, str) and re.fullmatch(r"[0-9a-f-]{36}", value)]
+    assert {uuid.UUID(value).version for value in ids} == {7}
+    assert EXAMPLES["code"] == InvalidInput.code
+    assert EXAMPLES["title"] == InvalidInput.title
+    instants = [value for field, value in EXAMPLES.items() if field.endswith("_at")]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", value) for value in instants)
+
+
+def test_parameters_have_examples_and_the_queries_start_empty() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
+    for path in document["paths"].values():
+        for parameter in path.get("parameters", []):
+            OAS31Validator(parameter["schema"], format_checker=oas31_format_checker).validate(parameter["example"])
+        for parameter in path.get("get", {}).get("parameters", []):
+            (example,) = parameter["schema"]["examples"]
+            OAS31Validator(parameter["schema"], format_checker=oas31_format_checker).validate(example)
+            assert "example" not in parameter
+
+
+def test_what_several_operations_answer_is_said_once() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
+    operations = [path[method] for path in document["paths"].values() for method in METHODS & path.keys()]
+    errors = [answer for operation in operations for status, answer in operation["responses"].items() if status >= "4"]
+    assert len(errors) > 200
+    assert all(error.keys() == {"$ref"} for error in errors)
+    assert document["components"]["schemas"].keys().isdisjoint({"Error", "PaginationMetadata"})

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import requests
+
 from .harness.product import ROOT, Product
 
 if TYPE_CHECKING:
@@ -54,3 +56,27 @@ def test_the_tour_works_as_printed(environ: dict[str, str], tmp_path: Path) -> N
         '"not_signed_in"',
     ):
         position = done.stdout.index(expected, position) + len(expected)
+
+
+def test_the_documented_calls_work_as_printed(environ: dict[str, str], tmp_path: Path) -> None:
+    with Product(environ, folder=tmp_path) as product:
+        document = requests.get(f"{product.url}/openapi.json", timeout=10).json()
+        samples = {
+            operation["operationId"]: operation["x-codeSamples"][0]["source"].replace(
+                "http://127.0.0.1:8000", product.url
+            )
+            for path in document["paths"].values()
+            for operation in path.values()
+            if isinstance(operation, dict)
+        }
+        names = ("register", "log_in", "update_me", "get_me", "log_out", "get_me")
+        script = "\n".join(f"{samples[name]} -s -w '\\n%{{http_code}}\\n'" for name in names)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert re.findall(r"^\d{3}$", done.stdout, flags=re.MULTILINE) == ["201", "200", "200", "200", "204", "401"]
