@@ -7,15 +7,15 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from flask import Blueprint, abort
+from flask import Blueprint, Flask, abort
 
+from app.http import requests
 from app.security import public
 from app.utils import AppError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask import Flask
     from werkzeug.wrappers import Response
 
     from tests.factories import Browser
@@ -222,3 +222,13 @@ def test_the_start_page_leads_to_the_documentation_and_loads_our_own_files_only(
 def test_another_sites_word_for_https_earns_no_promise_of_https(make_app: Callable[..., Flask]) -> None:
     client = make_app(SESSION_COOKIE_SECURE="true").test_client()
     assert "Strict-Transport-Security" not in client.get("/livez", headers={"X-Forwarded-Proto": "https"}).headers
+
+
+@pytest.mark.no_database
+def test_answers_vary_by_cookie_whether_or_not_anything_looked_at_the_session(app: Flask) -> None:
+    # Flask-Login looks at every request's session, and Flask then says so: without it the promise is our own.
+    alone = Flask(__name__)
+    requests.install(alone, app.extensions["settings"])
+    for asked, path in ((app, "/livez"), (app, "/static/favicon.svg"), (app, "/nothing"), (alone, "/nothing")):
+        with asked.test_client().get(path) as response:
+            assert response.headers.get_all("Vary") == ["Cookie"], path

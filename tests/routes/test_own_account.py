@@ -7,7 +7,10 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
+from app.extensions import db
+from app.models import Session
 from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
@@ -130,3 +133,14 @@ def test_the_last_administrator_cannot_leave(admin_browser: Browser, factory: Fa
     assert (refused.status_code, refused.get_json()["code"]) == (409, "last_admin")
     factory.admin()
     assert admin_browser.delete(ME).status_code == 204
+
+
+def test_a_sessions_user_agent_is_kept_and_shown_without_control_characters(factory: Factory, browser: Browser) -> None:
+    sent = "curl\x1b[31m\x00\x07\r\n\x7f\x85\x9b1m/8"
+    body = {"email": factory.user().email, "password": PASSWORD}
+    answer = browser.post("/api/v1/auth/login", body, environ_overrides={"HTTP_USER_AGENT": sent})
+    assert answer.status_code == 200
+    (session,) = browser.get(f"{ME}/sessions").get_json()["items"]
+    assert session["user_agent"] == r"curl\x1b[31m\x00\x07\r\n\x7f\x85\x9b1m/8"
+    with factory.app.app_context():
+        assert db.session.scalars(sa.select(Session.user_agent)).all() == [session["user_agent"]]
