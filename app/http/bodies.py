@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
+_PARSED: Final = "gatehouse.json"
 
 
 def parse_json(body: bytes) -> Any:
@@ -37,6 +38,17 @@ def parse_json(body: bytes) -> Any:
         raise MalformedBody from error
     _check_depth(value)
     return value
+
+
+def read_json(request: Request) -> Any:
+    """Return the JSON value of the request's body; it is parsed once, whoever asks. Nobody changes it.
+
+    Raises:
+        MalformedBody: as ``parse_json``.
+    """
+    if _PARSED not in request.environ:
+        request.environ[_PARSED] = parse_json(request.get_data(cache=True))
+    return request.environ[_PARSED]
 
 
 class _TooDeep(MalformedBody):
@@ -81,12 +93,11 @@ class StrictParser(FlaskParser):
             MalformedBody: it is no JSON.
         """
         del schema
-        body = req.get_data(cache=True)
         charset = req.mimetype_params.get("charset", "utf-8").lower()
         is_plain = req.headers.get("Content-Encoding", "identity") == "identity"
         if req.mimetype != "application/json" or charset not in {"utf-8", "utf8"} or not is_plain:
             raise UnsupportedMediaType
-        return parse_json(body)
+        return read_json(req)
 
     def load_querystring(self, req: Request, schema: Any) -> Any:
         """Return the request's query; a parameter that is given twice is refused.

@@ -15,11 +15,11 @@ from app.database import DatabaseUnavailable
 from app.emails import canonicalize_email
 from app.extensions import limiter
 from app.ratelimit.adapter import Caller
-from app.security import CsrfFailed, choose_account_name, protect_from_csrf
+from app.security import choose_account_name
 from app.services import ratelimits
 from app.utils import MalformedBody, describe_stack
 
-from .bodies import parse_json
+from .bodies import read_json
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -35,7 +35,7 @@ def account() -> str:
     It is empty where the body names none: that is refused without a look at any password.
     """
     try:
-        body = parse_json(request.get_data(cache=True))
+        body = read_json(request)
         email = body["email"] if isinstance(body, dict) else None
         return choose_account_name(canonicalize_email(email)) if isinstance(email, str) else ""
     except (MalformedBody, KeyError, ValueError):
@@ -52,18 +52,6 @@ def own_account() -> str:
 
 # The limiter counts by this name and what the function returns: a guess is a guess, wherever it is made.
 own_account.__name__ = account.__name__
-
-
-def is_our_page() -> bool:
-    """Say whether CSRF protection lets the request on: another site's page uses up nobody's attempts.
-
-    It only tries what is never carried out. ``RATELIMIT_DEFAULT`` counts it.
-    """
-    try:
-        protect_from_csrf()
-    except CsrfFailed:
-        return False
-    return True
 
 
 def user() -> str:

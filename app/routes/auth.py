@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response
 from flask_login import current_user
 
-from app.http.limits import account, is_our_page, own_account
+from app.http.limits import account, own_account
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor, get_client
 from app.ratelimit.adapter import OutcomeOpen, address, rate_limit
@@ -25,6 +25,7 @@ from app.security import (
     WeakPassword,
     end_browser_session,
     find_browser_token,
+    is_our_page,
     make_csrf_token,
     public,
     remember_device,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _USER_ID: Final = "_user_id"
 CSRF_HEADER: Final = "X-CSRF-Token"
+_VERDICT: Final = "gatehouse.is_our_page"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -74,15 +75,28 @@ def protect_from_csrf() -> None:
     Raises:
         CsrfFailed: the header is missing or belongs to another session.
     """
+    if not is_our_page():
+        raise CsrfFailed
+
+
+def is_our_page() -> bool:
+    """Say whether CSRF protection lets the request on; it is judged once, limits and the protection ask alike."""
+    verdict: bool | None = request.environ.get(_VERDICT)
+    if verdict is None:
+        verdict = request.environ[_VERDICT] = _carries_csrf_token()
+    return verdict
+
+
+def _carries_csrf_token() -> bool:
+    """Say whether the request carries its session's CSRF token, or needs none."""
     if request.method in _SAFE_METHODS or request.endpoint is None or carries_bearer():
-        return
+        return True
     guard = find_guard(current_app.view_functions[request.endpoint])
     has_cookie = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
     if not has_cookie and guard is not None and not guard.is_public:
-        return  # There is nothing to ride on, and the guard will say so.
+        return True  # There is nothing to ride on, and the guard will say so.
     presented = request.headers.get(CSRF_HEADER, "")
-    if not any(_is_csrf_token(presented, key) for key in list_signing_keys(current_app)):
-        raise CsrfFailed
+    return any(_is_csrf_token(presented, key) for key in list_signing_keys(current_app))
 
 
 def _is_csrf_token(presented: str, key: str) -> bool:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.factories import PASSWORD, Browser
+from app.http import bodies
+from app.security import sessions
+from tests.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.test import TestResponse
 
-    from tests.factories import Factory
 
 ME = "/api/v1/users/me"
 LOGIN = "/api/v1/auth/login"
@@ -171,3 +172,28 @@ def test_cookies_are_bound_to_host_and_https_in_production(make_app: Callable[..
     browser.client.set_cookie("session", cookies[0].partition("=")[2].partition(";")[0])
     browser.client.delete_cookie("__Host-session")
     assert browser.get(ME).status_code == 401
+
+
+def test_a_sign_in_reads_its_body_and_judges_its_token_once(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(RATELIMIT_ENABLED="true")
+    user, browser = Factory(app).user(), Browser(app)
+    done: list[str] = []
+
+    def note(module: Any, name: str) -> None:
+        do = getattr(module, name)
+
+        def noted(*given: Any, **named: Any) -> Any:
+            done.append(name)
+            return do(*given, **named)
+
+        monkeypatch.setattr(module, name, noted)
+
+    note(bodies, "parse_json")
+    note(sessions, "validate_csrf")
+    body = {"email": user.email, "password": PASSWORD}
+    for _ in range(2):
+        assert browser.post(LOGIN, body).status_code == 200
+        assert sorted(done) == ["parse_json", "validate_csrf"]
+        done.clear()
