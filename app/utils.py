@@ -164,6 +164,18 @@ HTTP_CODES: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
+def describe_problem(*, status: int, code: str, title: str, detail: str, request_id: object) -> dict[str, object]:
+    """Return the members that every problem has (RFC 9457)."""
+    return {
+        "type": f"urn:gatehouse:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+
+
 def make_problem(
     *,
     status: int,
@@ -177,14 +189,9 @@ def make_problem(
     """Return a problem+json response (RFC 9457), with the request's id."""
     from flask import current_app  # noqa: PLC0415 - only the HTTP face needs Flask
 
-    body: dict[str, object] = {
-        "type": f"urn:gatehouse:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": log_context.get().get("request_id"),
-    }
+    body = describe_problem(
+        status=status, code=code, title=title, detail=detail, request_id=log_context.get().get("request_id")
+    )
     if errors is not None:
         body["errors"] = errors
     response = current_app.response_class(json.dumps(body | extensions), status, content_type=PROBLEM_CONTENT_TYPE)

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
+import os
+import resource
 import signal
+import sys
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from .draining import is_draining, set_draining
+from .draining import set_draining
 from .listener import SETTLE_SECONDS, stop_handshakes
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
     from wsgiref.types import WSGIApplication
 
 KEEP_ALIVE_SECONDS: Final = 75
 """Longer than the usual minute of a load balancer, which has to be the one that closes an idle connection."""
 
-RECEIVE_SECONDS: Final = 30.0
-"""How long a request, its body included, may take to arrive."""
+SILENT_WORKER_SECONDS: Final = 15
+"""After how long a worker whose loop stands still is replaced; it turns at least once a second."""
+
+STOPPED_SECONDS: Final = 1.0
+"""After how long a worker that a signal has stopped is replaced."""
 
 HURRIED_SECONDS: Final = 2
 """How long workers have to end when somebody asked twice; those that did not are killed."""
 
-CONNECTIONS: Final = 512
-"""Open connections of a worker; with its other files that stays below the customary limit of 1024."""
+MAX_CONNECTIONS: Final = 10_000
+"""Open connections of a worker, where there are as many file descriptors."""
+
+OWN_FILES: Final = 128
+"""File descriptors of a worker that are kept for everything else: database, Redis, files."""
 
 
 def serve(
@@ -73,16 +84,17 @@ def serve(
         "workers": workers,
         "threads": threads,
         "worker_class": Worker,
-        "worker_connections": CONNECTIONS,
+        "worker_connections": _count_connections(),
         "keepalive": KEEP_ALIVE_SECONDS,
-        "timeout": 60,
+        "timeout": SILENT_WORKER_SECONDS,
+        # Where a slow disk holds up nobody's sign of life.
+        "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108 - gunicorn makes it safely
         "graceful_timeout": math.ceil(shutdown_timeout),
         "reload": is_reloading,
-        "backlog": 1024,
+        "backlog": 4096,
         "logger_class": _Log,
         "errorlog": None,
         "accesslog": None,
-        "pre_request": _announce_close,
         # gunicorn believes X-Forwarded-Proto from loopback, whatever TRUSTED_PROXIES says, and asks the environment.
         "forwarded_allow_ips": "",
         "secure_scheme_headers": {},
@@ -92,11 +104,25 @@ def serve(
     _Application(app_factory, options, max_body_bytes=max_body_bytes, shutdown_delay=shutdown_delay).run()
 
 
-def _announce_close(worker: Worker, request: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
-    """Have kept-alive connections leave with their next answer once the end is near."""
-    del worker
-    if is_draining():
-        request.force_close()
+def _count_connections() -> int:
+    """Return how many connections a worker may have open, with as many file descriptors as can be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OWN_FILES
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard > 0 else wanted, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MAX_CONNECTIONS, max(soft - OWN_FILES, soft // 2))
+
+
+def _is_stopped(pid: int) -> bool:
+    """Say whether a signal has stopped that child; only Linux tells without forgetting it."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 class _Log(Logger):  # type: ignore[misc] # gunicorn ships no types
@@ -110,8 +136,6 @@ class _Log(Logger):  # type: ignore[misc] # gunicorn ships no types
 
 class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
     """What gunicorn needs to know."""
-
-    receive_seconds = RECEIVE_SECONDS
 
     def __init__(
         self,
@@ -152,6 +176,7 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
 
     _is_stopping = False
     _is_hurried = False
+    _stopped_since: Mapping[int, float] = MappingProxyType({})
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal. Whoever asks twice to stop wants it now."""
@@ -170,6 +195,7 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
         until = time.monotonic() + self.app.shutdown_delay
         while not self._is_hurried and (seconds := until - time.monotonic()) > 0:
             self.wait_for_signals(timeout=min(seconds, 1.0))
+            self.murder_workers()
             self.reap_workers()
             self.manage_workers()
         raise StopIteration
@@ -182,6 +208,18 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
         """
         set_draining(is_draining=True)
         raise StopIteration
+
+    def murder_workers(self) -> None:
+        """Kill workers that stand still, so that they are replaced."""
+        super().murder_workers()
+        stopped = {pid for pid in self.WORKERS if _is_stopped(pid)}
+        now = time.monotonic()
+        self._stopped_since = {pid: self._stopped_since.get(pid, now) for pid in stopped}
+        for pid, since in self._stopped_since.items():
+            if now - since >= STOPPED_SECONDS:
+                # Its clients wait, and others for what it has locked. It hears no other signal.
+                self.log.error("worker %s was stopped (SIGSTOP) and is replaced", pid)
+                self.kill_worker(pid, signal.SIGKILL)
 
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
         """Stop the workers, letting requests end unless there is no time."""

@@ -1,162 +1,391 @@
-"""One process that serves: gunicorn's threaded worker, made safe against slow clients and gentle at the end."""
+"""One process that serves: one thread polls all connections, ``threads`` others call the application.
+
+No connection ever holds a thread while it waits for its client. What waits is bounded in number, bytes and time.
+"""
 
 from __future__ import annotations
 
-import contextvars
-import json
+import collections
+import contextlib
+import logging
 import os
+import queue
 import selectors
 import signal
+import socket
+import threading
 import time
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.http import errors
-from gunicorn.util import close_graceful
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http.errors import ParseException
+from gunicorn.workers import base
 
-from .reception import Reception, TimedUnreader
+from .answer import Answer
+from .connection import HEAD_SECONDS, LINGER_SECONDS, REQUEST_SECONDS, SEND_SECONDS, Connection, State
+from .receiver import RequestReceiver
+from .refusals import refuse
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterator
     from types import FrameType
 
-RECEIVERS: Final = 64
-"""Threads beyond the working ones, for requests that are still arriving."""
+READ_BYTES: Final = 16 * 1024
 
-SILENCE_SECONDS: Final = 10.0
-"""How long a new connection may say nothing."""
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
+"""What all connections of a worker may hold together of requests that are arriving and answers that are leaving."""
 
-LINGER_SECONDS: Final = 1.0
-"""How long a closed connection may take to read the last answer."""
+FAIR_CONNECTIONS: Final = 32
+"""Connections of one address that count as any other's when room has to be made."""
 
-_REFUSALS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
-    (errors.LimitRequestLine, 414, "URI Too Long"),
-    (errors.LimitRequestHeaders, 431, "Request Header Fields Too Large"),
-    (errors.UnsupportedTransferCoding, 501, "Not Implemented"),
-    (errors.ExpectationFailed, 417, "Expectation Failed"),
-    # A header that the application may not send is the application's fault.
-    (errors.InvalidResponseHeader, 500, "Internal Server Error"),
-    (errors.InvalidResponseHeaderName, 500, "Internal Server Error"),
-    (errors.ParseException, 400, "Bad Request"),
-)
+LEAVE_SECONDS: Final = 0.05
+"""How long a worker whose threads are all busy leaves new connections to the others."""
 
+MAX_WELCOME: Final = 256
+"""How many newcomers are let in at once."""
 
-class Connection(TConn):  # type: ignore[misc] # gunicorn ships no types
-    """A client's connection, closed without holding up the others."""
+SWEEP_SECONDS: Final = 0.5
+DRAIN_IDLE_SECONDS: Final = 2.0
+"""How long a stopping worker still waits for requests on connections that are open."""
 
-    def __init__(self, worker: Worker, sock: socket.socket, client: Any, server: Any) -> None:  # noqa: ANN401 - addresses of any family
-        super().__init__(worker.cfg, sock, client, server)
-        self._worker = worker
-
-    def close(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
-        """Close at once, or after the client has read the last answer."""
-        if graceful:
-            # gunicorn waits for the client here on the thread that accepts: one that never closes would stop them all.
-            self._worker.tpool.submit(close_graceful, self.sock, LINGER_SECONDS)
-        else:
-            super().close()
+logger = logging.getLogger(__name__)
 
 
-class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
-    """Accepts on one thread, receives on many, works on ``threads``."""
+class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
+    """Receives, answers and closes on one thread; works on ``threads``."""
 
-    wsgi: Reception
     sockets: list[Any]
-    _is_deferring = False
+    wsgi: Any
 
-    def get_thread_pool(self) -> ThreadPoolExecutor:
-        """Return the threads that receive and work; ``Reception`` bounds the working ones."""
-        return ThreadPoolExecutor(self.cfg.threads + RECEIVERS)
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
+        super().__init__(*arguments)
+        self._max_connections: int = self.cfg.worker_connections
+        self._connections: set[Connection] = set()
+        self._connections_of: collections.Counter[object] = collections.Counter()
+        self._held_bytes = 0
+        self._jobs: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+        # Bounded, so that answers are not made faster than the loop takes note of their bytes.
+        self._returned: queue.Queue[Connection] = queue.Queue(2 * self.cfg.threads)
+        # Guards the step of a connection from one thread to another, and the count of requests in work.
+        self._lock = threading.Lock()
+        self._in_work = 0
+        self._finished = self._finished_before = 0
+        self._is_listening = False
+        self._deaf_until = 0.0
+        self._welcome = 1
+        self._swept_at = 0.0
+        self._idle_until = float("inf")
 
-    def load_wsgi(self) -> None:
-        """Build the application, in this process."""
-        super().load_wsgi()
-        self.wsgi = Reception(self.wsgi, threads=self.cfg.threads, max_body_bytes=self.app.max_body_bytes)
+    # --- the loop ---
 
-    # --- connections ---
+    def run(self) -> None:
+        """Serve until told to stop; then let in whoever waits, and let requests end."""
+        self._poller = selectors.DefaultSelector()
+        self._poller.register(self.PIPE[0], selectors.EVENT_READ, self._on_wake)
+        for listener in self.sockets:
+            listener.settimeout(0)
+        for number in range(self.cfg.threads):
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+        while self.alive and self.ppid == os.getppid():
+            self._turn(timeout=1.0)
+        self._drain()
 
-    @property
-    def worker_connections(self) -> int:
-        """How many open connections still allow to accept another.
+    def _turn(self, *, timeout: float) -> None:
+        if not self._is_listening:
+            timeout = self._listen_again(timeout)
+        events = self._poller.select(timeout)
+        # One newcomer a turn shares them fairly among idle workers, but would keep them waiting when turns are long.
+        self._welcome = 1 + len(events) // 8
+        for key, _ in events:
+            key.data()
+        now = time.monotonic()
+        if now - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = now
+            self.notify()
+            self._sweep(now)
 
-        gunicorn's worker accepts although all its threads are busy, and another worker is not. Here it leaves the rest
-        to the others until a thread is free.
-        """
-        # Only once somebody is waiting: deaf for every busy moment would cost two system calls a request.
-        self._is_deferring = self._is_deferring and self.wsgi.is_busy()
-        return 0 if self._is_deferring else self._max_connections
+    def _drain(self) -> None:
+        if self._is_listening:
+            self._listen(wanted=False)
+        for listener in self.sockets:
+            while self._accept(listener):
+                pass
+            listener.close()
+        self.sockets = []
+        now = time.monotonic()
+        self._idle_until = now + DRAIN_IDLE_SECONDS
+        until = now + self.cfg.graceful_timeout
+        while self._connections and time.monotonic() < until:
+            self._turn(timeout=0.1)
 
-    @worker_connections.setter
-    def worker_connections(self, value: int) -> None:
-        self._max_connections = value
+    def _on_wake(self) -> None:
+        os.read(self.PIPE[0], 4096)
+        while not self._returned.empty():
+            connection = self._returned.get_nowait()
+            with self._attending(connection):
+                self._go_on(connection)
 
-    def accept(self, listener: socket.socket) -> bool:
-        """Take one new connection in, if there is one; it gets a thread once it has something to say."""
-        if self.alive and self.wsgi.is_busy():
-            self._is_deferring = True
-            return False
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: the loop will wake
+            os.write(self.PIPE[1], b"\0")
+
+    def _sweep(self, now: float) -> None:
+        """Close what its client has left waiting for too long, and count the bytes anew."""
+        for connection in list(self._connections):
+            # The state first: a working thread sets the deadline before it lets go.
+            if connection.state in {State.WORKING, State.CLOSED}:
+                continue
+            deadline = min(connection.deadline, self._idle_until) if connection.is_idle else connection.deadline
+            with self._attending(connection):
+                if deadline > now:
+                    self._count_bytes(connection)
+                elif connection.state is State.RECEIVING and not connection.is_idle:
+                    self._refuse(connection, TimeoutError())
+                else:
+                    self._close(connection)
+
+    # --- letting in ---
+
+    def _listen(self, *, wanted: bool) -> None:
+        for listener in self.sockets:
+            if wanted:
+                self._poller.register(listener, selectors.EVENT_READ, partial(self._on_knock, listener))
+            else:
+                self._poller.unregister(listener)
+        self._is_listening = wanted
+
+    def _on_knock(self, listener: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
+        """Take a newcomer in; with all threads busy, leave it to other workers for a moment."""
+        # Looked at only when somebody comes: deaf for every busy moment would cost two system calls a request.
+        if self.cfg.workers > 1 and self._in_work >= self.cfg.threads:
+            self._leave_newcomers()
+            self._listen(wanted=False)
+        else:
+            self._accept_some(listener, self._welcome)
+
+    def _leave_newcomers(self) -> None:
+        self._deaf_until = time.monotonic() + LEAVE_SECONDS
+        self._finished_before = self._finished
+
+    def _listen_again(self, timeout: float) -> float:
+        """Listen, once a thread is free or no other worker took the newcomers; return how long to wait until then."""
+        if self._in_work >= self.cfg.threads:
+            seconds = self._deaf_until - time.monotonic()
+            if seconds > 0:
+                return min(seconds, timeout)
+            if self._finished == self._finished_before:
+                # All threads hang: a newcomer would not be served here.
+                self._leave_newcomers()
+                return min(LEAVE_SECONDS, timeout)
+            for listener in self.sockets:
+                self._accept_some(listener, MAX_WELCOME)
+        self._listen(wanted=True)
+        return timeout
+
+    def _accept_some(self, listener: Any, count: int) -> None:  # noqa: ANN401 - gunicorn ships no types
+        for _ in range(min(count, MAX_WELCOME)):
+            if not self._accept(listener):
+                return
+
+    def _accept(self, listener: Any) -> bool:  # noqa: ANN401 - gunicorn ships no types
+        """Take one new connection in, if there is one."""
+        if len(self._connections) >= self._max_connections:
+            self._shed()
         try:
             sock, client = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return False
         except OSError as error:
-            # Out of file descriptors, most likely. gunicorn would end the worker.
-            self.log.warning("cannot accept a connection: %s", error)
-            time.sleep(0.05)
+            logger.warning("cannot accept a connection: %s", error)
+            if not self._shed():
+                time.sleep(0.05)  # out of file descriptors, and none of them is a client's
             return False
-        self.nr_conns += 1
-        connection = Connection(self, sock, client, listener.getsockname())
-        connection.timeout = time.monotonic() + SILENCE_SECONDS
-        self.pending_conns.append(connection)
-        self.poller.register(sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))
+        receiver = RequestReceiver(self.cfg, client, max_body_bytes=self.app.max_body_bytes)
+        connection = Connection(sock, client, listener.getsockname(), receiver)
+        self._connections.add(connection)
+        self._connections_of[connection.address] += 1
+        self._watch(connection, selectors.EVENT_READ)
         return True
 
-    def handle(self, conn: Connection) -> Any:  # noqa: ANN401 - gunicorn's sentinel or a flag
-        """Receive a request, answer it, and say whether the connection goes on."""
-        conn.sock.settimeout(None)
-        conn.init()
-        if not isinstance(conn.parser.unreader, TimedUnreader):
-            conn.parser.unreader = TimedUnreader(conn.sock)
-        conn.parser.unreader.deadline = time.monotonic() + self.app.receive_seconds
-        return super().handle(conn)
+    def _shed(self, *, for_bytes: bool = False) -> bool:
+        """Close some connections that wait for their clients: of the greediest addresses, the oldest first."""
 
-    def handle_error(self, req: object, client: socket.socket, addr: object, exc: Exception) -> None:
-        """Answer a request that never reached the application with a problem (RFC 9457)."""
-        del req, addr
-        status, title = next(
-            ((status, title) for kind, status, title in _REFUSALS if isinstance(exc, kind)),
-            (500, "Internal Server Error"),
-        )
-        request_id = str(uuid.uuid4())
-        if status == 500:
-            self.log.error("request %s failed outside the application", request_id, exc_info=exc)
+        def greed(connection: Connection) -> tuple[int, int, float]:
+            surplus = max(self._connections_of[connection.address] - FAIR_CONNECTIONS, 0)
+            return -surplus, -connection.held_bytes if for_bytes else 0, connection.waits_since
+
+        expendable = [
+            connection
+            for connection in self._connections
+            if connection.state is not State.WORKING and (connection.held_bytes or not for_bytes)
+        ]
+        # Some at once, because looking through all of them takes milliseconds.
+        count = max(1, len(expendable) // 32)
+        for connection in sorted(expendable, key=greed)[:count]:
+            self._close(connection)
+        return bool(expendable)
+
+    # --- a connection ---
+
+    def _watch(self, connection: Connection, events: int) -> None:
+        if connection.watched_for == events:
+            return
+        if connection.watched_for:
+            self._poller.modify(connection.sock, events, partial(self._on_ready, connection))
         else:
-            # The text of the error repeats the client's bytes, its name does not.
-            # The thread's context is that of the request before.
-            contextvars.Context().run(self.log.info, "refused a request: %s", type(exc).__name__)
-        body = json.dumps(
-            {
-                "type": "about:blank",
-                "title": title,
-                "status": status,
-                "code": "internal_error" if status == 500 else "malformed_request",
-                "request_id": request_id,
-            }
-        ).encode()
-        head = (
-            f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\nCache-Control: no-store\r\n"
-            "X-Content-Type-Options: nosniff\r\n\r\n"
-        )
-        try:
-            client.sendall(head.encode() + body)
-        except OSError:
-            self.log.debug("the client of request %s left", request_id)
+            self._poller.register(connection.sock, events, partial(self._on_ready, connection))
+        connection.watched_for = events
 
-    # --- the end ---
+    def _unwatch(self, connection: Connection) -> None:
+        if connection.watched_for:
+            self._poller.unregister(connection.sock)
+            connection.watched_for = 0
+
+    def _on_ready(self, connection: Connection) -> None:
+        with self._lock:
+            if connection.state is State.WORKING:
+                # Its client sends on or has left; that waits in the kernel until the answer is there.
+                self._unwatch(connection)
+                return
+        with self._attending(connection):
+            if connection.state is State.RECEIVING:
+                self._receive(connection)
+            elif connection.state is State.SENDING:
+                connection.outgoing.flush()
+                connection.note_progress()
+                self._go_on(connection)
+            elif connection.state is State.CLOSING and not connection.sock.recv(READ_BYTES):
+                self._close(connection)
+
+    @contextlib.contextmanager
+    def _attending(self, connection: Connection) -> Iterator[None]:
+        """Close ``connection`` whatever happens to it: the loop serves all the others too."""
+        try:
+            yield
+        except OSError:
+            self._close(connection)
+        except Exception:
+            logger.exception("a connection failed")
+            self._close(connection)
+
+    def _receive(self, connection: Connection) -> None:
+        data = connection.sock.recv(READ_BYTES)
+        if not data:
+            self._close(connection)
+            return
+        if connection.is_idle:
+            connection.wait_for(State.RECEIVING, HEAD_SECONDS)
+        connection.receiver.feed(data)
+        self._look_for_request(connection)
+
+    def _look_for_request(self, connection: Connection) -> None:
+        try:
+            request = connection.receiver.take_request()
+        except ParseException as error:
+            self._refuse(connection, error)
+            return
+        if request is not None:
+            connection.answer = Answer(self.wsgi, self.cfg, request, connection)
+            self._enqueue(connection)
+            return
+        if connection.receiver.has_head:
+            connection.deadline = connection.waits_since + REQUEST_SECONDS
+        if connection.receiver.take_expectation():
+            connection.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._watch(connection, selectors.EVENT_READ)
+        self._count_bytes(connection)
+
+    def _count_bytes(self, connection: Connection) -> None:
+        held_bytes = connection.receiver.size + connection.outgoing.size
+        self._held_bytes += held_bytes - connection.held_bytes
+        connection.held_bytes = held_bytes
+        while self._held_bytes > MAX_HELD_BYTES and self._shed(for_bytes=True):
+            pass
+
+    def _refuse(self, connection: Connection, error: BaseException) -> None:
+        connection.answer = None
+        connection.outgoing.sendall(refuse(error))
+        connection.outgoing.flush()
+        self._go_on(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        """Do what comes next with a connection whose answer was made, in part or whole."""
+        answer = connection.answer
+        if connection.state is State.CLOSED:
+            return
+        if connection.outgoing.is_broken or (answer is not None and answer.is_cut):
+            self._close(connection)
+        elif connection.outgoing.size:
+            if connection.state is not State.SENDING:
+                connection.wait_for(State.SENDING, SEND_SECONDS)
+            self._watch(connection, selectors.EVENT_WRITE)
+            self._count_bytes(connection)
+        elif answer is not None and not answer.is_finished:
+            self._unwatch(connection)
+            self._enqueue(connection)
+        elif answer is not None and answer.keeps_alive:
+            connection.answer = None
+            connection.wait_for(State.RECEIVING, self.cfg.keepalive)
+            self._watch(connection, selectors.EVENT_READ)
+            if connection.receiver.size:
+                connection.wait_for(State.RECEIVING, HEAD_SECONDS)
+                self._look_for_request(connection)
+        else:
+            connection.sock.shutdown(socket.SHUT_WR)
+            connection.wait_for(State.CLOSING, LINGER_SECONDS)
+            self._watch(connection, selectors.EVENT_READ)
+
+    def _close(self, connection: Connection) -> None:
+        if connection.state is State.CLOSED:
+            return
+        self._unwatch(connection)
+        connection.sock.close()
+        connection.state = State.CLOSED
+        self._connections.discard(connection)
+        self._connections_of[connection.address] -= 1
+        if not self._connections_of[connection.address]:
+            del self._connections_of[connection.address]
+        self._held_bytes -= connection.held_bytes
+        if connection.answer is not None and not connection.answer.is_finished:
+            self._enqueue(connection)
+
+    # --- working threads ---
+
+    def _enqueue(self, connection: Connection) -> None:
+        """Give a connection to the next working thread: to make its answer, or to clean up if it was closed."""
+        if connection.state is not State.CLOSED:
+            connection.state = State.WORKING
+        with self._lock:
+            self._in_work += 1
+        self._jobs.put(connection)
+
+    def _work(self) -> None:
+        while True:
+            connection = self._jobs.get()
+            answer = connection.answer
+            assert answer is not None  # noqa: S101 - a connection in work has one
+            if connection.state is State.CLOSED:
+                answer.abandon()
+            else:
+                answer.advance()
+            self._give_back(connection, answer)
+
+    def _give_back(self, connection: Connection, answer: Answer) -> None:
+        """Let go of a connection: to its client if all is said, which wakes nobody, else to the loop."""
+        is_done = answer.keeps_alive and not connection.outgoing.size and not connection.receiver.size
+        with self._lock:
+            self._in_work -= 1
+            self._finished += 1
+            is_done = is_done and connection.watched_for == selectors.EVENT_READ
+            if is_done:
+                connection.answer = None
+                connection.wait_for(State.RECEIVING, self.cfg.keepalive)
+        if not is_done:
+            self._returned.put(connection)
+        if not is_done or not self._is_listening:
+            self._wake()
+
+    # --- signals ---
 
     def init_signals(self) -> None:
         """Leave Ctrl-C, which a terminal sends to every process, to the master."""
@@ -166,21 +395,4 @@ class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn ships no types
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """Leave at once."""
         del sig, frame
-        os._exit(0)  # sys.exit would wait for the threads
-
-    def set_accept_enabled(self, enabled: bool) -> None:  # noqa: FBT001 - gunicorn's signature
-        """Accept connections or not; at the end, take in what is waiting and close the door."""
-        super().set_accept_enabled(enabled)
-        if enabled or self.alive:
-            return
-        for listener in self.sockets:
-            while self.accept(listener):
-                pass
-            listener.close()
-        self.sockets = []
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        """Wait no longer than ``deadline`` for clients that are silent."""
-        super()._cap_keepalive(deadline)
-        for connection in self.pending_conns:
-            connection.timeout = min(connection.timeout, deadline)
+        os._exit(0)  # sys.exit would run what is to run at an orderly end

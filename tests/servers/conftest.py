@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask_migrate import upgrade
@@ -15,10 +15,12 @@ from tests.databases import TEST_ENVIRON
 
 from .harness import mariadb, postgres
 from .harness.proxy import Proxy
+from .harness.serving import Process
 from .harness.tls import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import sqlalchemy as sa
     from flask import Flask
@@ -111,3 +113,17 @@ def engine(server: Server, connect: Callable[[str], sa.Engine]) -> sa.Engine:
 def proxied_engine(server: Server, proxy: Proxy, connect: Callable[[str], sa.Engine]) -> sa.Engine:
     """The same through a proxy."""
     return connect(server.make_url("statement_timeout=1&connect_timeout=1&pool_timeout=0.5", port=proxy.port))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start the server of ``tiny.py``; it is killed after the test."""
+    started: list[Process] = []
+
+    def start(**changes: Any) -> Process:
+        started.append(Process(tmp_path, **changes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()

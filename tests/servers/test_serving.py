@@ -5,139 +5,23 @@ from __future__ import annotations
 import collections
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from .harness.serving import DEADLINE_SECONDS, REFUSED, get_status, read_answer, request, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HOST = "127.0.0.1"
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 15.0
-
-REFUSED = "refused"
-RESET = "reset"
-CLOSED = "closed"
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Return once ``condition`` holds."""
-    until = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.01)
-
-
-def request(path: str, *headers: str, body: bytes = b"", method: str = "GET") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def read_answer(connection: socket.socket) -> bytes:
-    data = b""
-    while True:
-        head, found, body = data.partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-        if found and length and len(body) >= int(length[1]):
-            return data
-        more = connection.recv(65536)
-        if not more:
-            return data
-        data += more
-
-
-def get_status(answer: bytes) -> str:
-    return answer.split(b" ", 2)[1].decode() if answer.startswith(b"HTTP/") else CLOSED
-
-
-class Process:
-    """The server that ``tiny.py`` describes."""
-
-    def __init__(self, folder: Path, *, workers: int = 2, threads: int = 4, delay: float = 0.0) -> None:
-        self.folder = folder
-        with socket.create_server((HOST, 0)) as probe:
-            self.port: int = probe.getsockname()[1]
-        arguments = [self.port, workers, threads, delay, folder]
-        self.popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.servers.tiny", *map(str, arguments)], cwd=ROOT, start_new_session=True
-        )
-        wait_until(lambda: self.ask("/") == "200", "the server")
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection((HOST, self.port), timeout=DEADLINE_SECONDS)
-
-    def send(self, raw: bytes) -> bytes:
-        with self.connect() as connection:
-            connection.sendall(raw)
-            return read_answer(connection)
-
-    def ask(self, path: str) -> str:
-        """Return the status of ``path`` on a connection of its own, or what became of the connection."""
-        try:
-            return get_status(self.send(request(path, "Connection: close")))
-        except ConnectionRefusedError:
-            return REFUSED
-        except ConnectionError:
-            return RESET
-
-    def refuses(self) -> bool:
-        """Say whether new connections are refused, without waiting for an answer."""
-        try:
-            self.connect().close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
-    def fetch(self, raw: bytes) -> Any:
-        return json.loads(self.send(raw).split(b"\r\n\r\n", 1)[1])
-
-    def find_pids(self) -> set[int]:
-        return {self.fetch(request("/", "Connection: close"))["pid"] for _ in range(20)}
-
-    def hold(self, stack: ExitStack, count: int) -> list[str]:
-        """Start so many requests that do not end before ``release``; return the list that their answers go to."""
-        answers: list[str] = []
-        for number in range(count):
-            thread = threading.Thread(target=lambda path=f"/hold/{number}": answers.append(self.ask(path)))
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(self.release)
-            wait_until((self.folder / str(number)).exists, f"request {number} to begin")
-        return answers
-
-    def release(self) -> None:
-        (self.folder / "release").touch()
-
-    def wait(self) -> int:
-        return self.popen.wait(DEADLINE_SECONDS)
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
-
-    def start(**changes: Any) -> Process:
-        started.append(Process(tmp_path, **changes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
+    from .harness.serving import Process
 
 
 @contextmanager
@@ -287,27 +171,6 @@ def test_a_busy_worker_leaves_new_connections_to_the_other(start: Callable[..., 
         assert {process.ask("/") for _ in range(20)} == {"200"}
 
 
-@pytest.mark.parametrize(
-    ("beginning", "clients"),
-    [
-        (b"", 100),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: a", 20),
-        (request("/read", "Content-Length: 100", body=b"a", method="POST"), 20),
-        (request("/read", "Transfer-Encoding: chunked", body=b"5\r\na", method="POST"), 20),
-        (request("/", "Connection: close"), 20),  # and never closes
-    ],
-    ids=["nothing", "headers", "body", "chunks", "close"],
-)
-def test_slow_clients_occupy_no_working_thread(start: Callable[..., Process], beginning: bytes, clients: int) -> None:
-    process = start(workers=1, threads=1)
-    with ExitStack() as stack:
-        for _ in range(clients):
-            stack.enter_context(process.connect()).sendall(beginning)
-        started = time.monotonic()
-        assert process.ask("/") == "200"
-        assert time.monotonic() - started < 1
-
-
 def test_a_body_that_was_cut_short_never_reaches_the_application(start: Callable[..., Process]) -> None:
     process = start()
     with process.connect() as connection:
@@ -327,6 +190,10 @@ def test_a_body_that_was_cut_short_never_reaches_the_application(start: Callable
         (request("/", "Transfer-Encoding: rot13", method="POST"), 501),
         (request("/" + "a" * 10000), 414),
         (request("/", *["X-A: b"] * 500), 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-A: " + b"a" * 70_000, 431),
+        (b"GET / HTTP/1.1\nHost: x\n\n", 400),
+        (request("/", "Expect: tea"), 417),
+        (request("/read", "Transfer-Encoding: chunked", body=b"1;" + b"a" * 9000, method="POST"), 400),
     ],
 )
 def test_a_malformed_request_is_a_problem(start: Callable[..., Process], raw: bytes, status: int) -> None:
@@ -334,7 +201,9 @@ def test_a_malformed_request_is_a_problem(start: Callable[..., Process], raw: by
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert b"Content-Type: application/problem+json" in head
     problem = json.loads(body)
+    assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
     assert problem["status"] == status
+    assert problem["type"] == f"urn:gatehouse:problem:{problem['code']}"
     assert f"X-Request-ID: {problem['request_id']}".encode() in head
 
 
@@ -366,3 +235,18 @@ def test_forwarding_headers_are_the_applications_business_and_cannot_be_forged(s
     )
     assert seen["scheme"] == "http"
     assert seen["forwarded_for"] == "1.1.1.1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a master that its worker was stopped")
+@pytest.mark.parametrize("delay", [0.0, 60.0], ids=["serving", "draining"])
+def test_a_worker_that_was_stopped_is_replaced_within_seconds(start: Callable[..., Process], delay: float) -> None:
+    process = start(workers=2, threads=1, delay=delay)
+    if delay:
+        process.popen.terminate()
+        wait_until(lambda: process.ask("/readyz") == "503", "readiness to turn 503")
+    victim = min(process.find_pids())
+    os.kill(victim, signal.SIGSTOP)
+    begun = time.monotonic()
+    wait_until(lambda: not Path(f"/proc/{victim}").exists(), "the stopped worker to go")
+    assert time.monotonic() - begun < 5
+    assert {process.ask("/") for _ in range(20)} == {"200"}

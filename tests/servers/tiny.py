@@ -1,4 +1,7 @@
-"""A small application on the production server: ``tiny.py PORT WORKERS THREADS DELAY FOLDER``."""
+"""A small application on the production server: ``tiny.py PORT WORKERS THREADS DELAY FOLDER CONSTANTS``.
+
+``CONSTANTS`` is a JSON object of what is to be other than in earnest, as ``{"worker.LEAVE_SECONDS": 1}``.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,37 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.server import is_draining
+from app.server import is_draining, master, worker
 from app.server.master import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 MAX_BODY_BYTES = 1000
 port, workers, threads = map(int, sys.argv[1:4])
 delay = float(sys.argv[4])
 folder = Path(sys.argv[5])
+for name, value in json.loads(sys.argv[6]).items():
+    module, constant = name.split(".")
+    assert hasattr({"worker": worker, "master": master}[module], constant)
+    setattr({"worker": worker, "master": master}[module], constant, value)
+
+LONG = [bytes([number]) * 65536 for number in range(128)]
+
+
+def stream(how: str) -> Iterator[bytes]:
+    """Yield eight MiB in pieces, or fail after the first; ``folder`` learns that it was closed."""
+    try:
+        for piece in LONG:
+            yield piece
+            assert how != "fail"
+    finally:
+        (folder / "closed").touch()
 
 
 def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer ``/readyz``, ``/hold/NAME`` (until the file ``release`` exists), ``/read`` and everything else."""
+    """Answer ``/readyz``, ``/hold/NAME`` (until the file ``release`` exists), ``/read``, ``/long…`` and others."""
     path = environ["PATH_INFO"]
     status = "200 OK"
     if path == "/readyz" and is_draining():
@@ -33,6 +52,9 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
         (folder / path.removeprefix("/hold/")).touch()
         while not (folder / "release").exists():
             time.sleep(0.01)
+    if path in {"/long", "/stream", "/fail"}:
+        start_response(status, [("Content-Length", str(sum(map(len, LONG))))] if path == "/long" else [])
+        return [b"".join(LONG)] if path == "/long" else stream(path.removeprefix("/"))
     seen = {
         "pid": os.getpid(),
         "scheme": environ["wsgi.url_scheme"],

@@ -3,16 +3,13 @@ from __future__ import annotations
 import gc
 import socket
 import sys
-import time
 
 import pytest
-from gunicorn.http.errors import NoMoreData
 
 from app.server import is_draining
 from app.server.draining import set_draining
 from app.server.listener import AddressUnavailable, check_address, stop_handshakes
 from app.server.master import _Application
-from app.server.reception import TimedUnreader
 
 
 def test_nothing_drains_until_told() -> None:
@@ -38,21 +35,6 @@ def test_the_garbage_collector_leaves_the_application_alone() -> None:
         assert parts[0] not in gc.get_objects()
     finally:
         gc.unfreeze()
-
-
-def test_a_deadline_ends_a_dribble() -> None:
-    client, server = socket.socketpair()
-    with client, server:
-        unreader = TimedUnreader(server)
-        unreader.deadline = time.monotonic() + 5
-        client.sendall(b"a")
-        assert unreader.chunk() == b"a"
-        unreader.deadline = time.monotonic() + 0.01
-        with pytest.raises(NoMoreData):
-            unreader.chunk()
-        client.sendall(b"b")
-        with pytest.raises(NoMoreData):
-            unreader.chunk()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
