@@ -251,6 +251,9 @@ def _describe_schema(revisions: Revisions) -> Finding:
     upgrade = "flask --app run setup"
     if revisions.is_current:
         return Finding("migrations", OK, f"At {revisions.wanted}, the last one.")
+    if revisions.is_interrupted:
+        message = "A migration ended half-way; whoever migrates next finishes it first."
+        return Finding("migrations", FAULT, message, upgrade, code="schema_interrupted")
     if revisions.current is None:
         return Finding("migrations", FAULT, "The database has no tables of ours yet.", upgrade, code="schema_none")
     if revisions.is_ahead:

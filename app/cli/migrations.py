@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import current_app
 
+from app.database.resuming import find_interrupted
 from app.extensions import db
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ class Revisions:
     wanted: str
     is_ahead: bool = False
     """Whether a newer version, of which this one knows nothing, has been at the database."""
+    is_interrupted: bool = False
+    """Whether a migration ended half-way; the next one finishes it first."""
 
     @property
     def is_current(self) -> bool:
         """Whether there is nothing to apply."""
-        return self.current == self.wanted
+        return self.current == self.wanted and not self.is_interrupted
 
 
 def find_revisions() -> Revisions:
@@ -36,8 +39,14 @@ def find_revisions() -> Revisions:
     script = ScriptDirectory.from_config(_get_config())
     with db.engine.connect() as connection:
         heads = MigrationContext.configure(connection).get_current_heads()
+        is_interrupted = find_interrupted(connection) is not None
     known = {revision.revision for revision in script.walk_revisions()}
-    return Revisions(", ".join(heads) or None, ", ".join(script.get_heads()), is_ahead=not known.issuperset(heads))
+    return Revisions(
+        ", ".join(heads) or None,
+        ", ".join(script.get_heads()),
+        is_ahead=not known.issuperset(heads),
+        is_interrupted=is_interrupted,
+    )
 
 
 def upgrade_database() -> None:

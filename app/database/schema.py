@@ -54,8 +54,9 @@ def keeping_referring_rows(connection: sa.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.rollback()
-        driver.execute("PRAGMA foreign_keys=ON")
+        if not connection.invalidated:
+            connection.rollback()
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 def find_orphans(connection: sa.Connection | None) -> list[str]:

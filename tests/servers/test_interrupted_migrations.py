@@ -1,0 +1,113 @@
+"""Migrations that are killed before any of their statements: the next one finishes them, whichever way it goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from flask_migrate import downgrade, upgrade
+
+from app import create_app
+from app.cli.migrations import find_revisions
+from app.config import Settings
+from app.extensions import db
+from app.security import Client
+from app.services import accounts
+from tests.databases import TEST_ENVIRON
+from tests.factories import PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+LOOKS = ("SELECT", "SHOW", "SET", "BEGIN", "PRAGMA", "DESC")
+
+pytestmark = [pytest.mark.every_database, pytest.mark.timeout(400)]
+
+
+def kill(migrate: Callable[[], Any], *, before: int) -> bool:
+    """Migrate in a process that dies before the statement of that number; say whether it died before the end."""
+    db.engine.dispose()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child uses no thread of ours
+        pid = os.fork()
+    if pid == 0:
+        left = before
+
+        def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            # What only looks is done anew anyway.
+            nonlocal left
+            left -= not statement.lstrip().upper().startswith(LOOKS)
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sa.event.listen(db.engine, "before_cursor_execute", count)
+        try:
+            migrate()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+
+def describe_schema() -> dict[str, Any]:
+    """Return what the database says about itself, and the rows that migrations make."""
+    with db.engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        tables = {
+            name: (
+                sorted(column["name"] for column in inspector.get_columns(name)),
+                sorted(str(index["name"]) for index in inspector.get_indexes(name)),
+                sorted(str(key["name"]) for key in inspector.get_foreign_keys(name)),
+            )
+            for name in sorted(inspector.get_table_names())
+            if name != "alembic_version"
+        }
+        roles = connection.exec_driver_sql("SELECT name FROM roles ORDER BY name").all() if "roles" in tables else []
+        return {"tables": tables, "roles": [row[0] for row in roles]}
+
+
+@pytest.fixture
+def app(make_database: Callable[..., str]) -> Flask:
+    """The product on a database without a schema."""
+    return create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": make_database(is_migrated=False)}))
+
+
+def test_a_migration_that_was_killed_before_any_statement_is_finished_by_the_next(app: Flask) -> None:
+    client = Client(ip="127.0.0.1", user_agent="")
+
+    def go_down() -> None:
+        downgrade(revision="base")
+
+    with app.app_context():
+        upgrade()
+        whole = describe_schema()
+        go_down()
+        empty = describe_schema()
+        number, was_killed = 0, True
+        while was_killed:
+            # Up, killed; up. Down, killed; down.
+            was_killed = kill(upgrade, before=number)
+            upgrade()
+            assert describe_schema() == whole, f"up, killed before statement {number}"
+            assert find_revisions().is_current
+            accounts.register(email=f"{number}@example.com", password=PASSWORD, name="", client=client)
+            was_killed |= kill(go_down, before=number)
+            if number % 3 == 1:
+                # The other way: what was half taken away comes back, what was half made goes.
+                upgrade()
+                assert describe_schema() == whole, f"down, killed before statement {number}, then up"
+                kill(go_down, before=number)
+            go_down()
+            assert describe_schema() == empty, f"down, killed before statement {number}"
+            if number % 3 == 1:
+                kill(upgrade, before=number)
+                go_down()
+                assert describe_schema() == empty, f"up, killed before statement {number}, then down"
+            number += 1
+        assert number > 10
+        db.engine.dispose()
