@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config import ROOT, VAR
 from app.database import TLS_WORDS, DatabaseUnavailable, diagnose, get_target, parse_database_url
 from app.extensions import db, get_settings, limiter
+from app.ratelimit.adapter import StoreAway
 from app.services import admins
 
 from .migrations import find_revisions
@@ -265,17 +266,19 @@ def _describe_schema(revisions: Revisions) -> Finding:
 
 
 def _check_store(settings: Settings) -> Iterator[Finding]:
-    if settings.ratelimit_storage_uri.startswith("memory:"):
+    if settings.ratelimit_storage_uri.startswith("memory:") or not settings.ratelimit_enabled:
         return
-    if limiter.is_degraded():
-        yield Finding(
-            "rate limits",
-            FAULT,
-            "Their store does not answer.",
-            "See that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password.",
-        )
-    else:
-        yield Finding("rate limits", OK, "Their store answers.")
+    try:
+        policies = limiter.find_evicting_policies()
+    except StoreAway:
+        remedy = "See that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password."
+        yield Finding("rate limits", FAULT, "Their store does not answer.", remedy, code="store_away")
+        return
+    yield Finding("rate limits", OK, "Their store answers.")
+    for policy in policies:
+        message = f"When its memory is full, their store forgets what was counted: its maxmemory-policy is {policy}."
+        remedy = "CONFIG SET maxmemory-policy noeviction, in Redis' configuration too; give a cache a Redis of its own."
+        yield Finding("rate limits", WARNING, message, remedy, code="store_evicts")
 
 
 def _write(finding: Finding) -> list[str]:

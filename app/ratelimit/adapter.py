@@ -212,6 +212,14 @@ class Limiter:
         engine = self.engine
         return engine is not None and engine.is_degraded
 
+    def find_evicting_policies(self) -> list[str]:
+        """Ask every server of the store now; return the policies by which they forget windows when they are full.
+
+        Raises:
+            StoreAway: one does not answer.
+        """
+        return self._ask(lambda inspector: inspector.find_evicting_policies(), [])
+
     def show(self, *keys: str) -> list[Held]:
         """Return what the windows of ``keys`` hold, such as ``account:someone``, the fullest first.
 

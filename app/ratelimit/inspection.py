@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from .decision import StoreAwayError
 from .link import pack_command
@@ -68,6 +68,16 @@ class Inspector:
         """Begin anew in a child process: locks are the parent's."""
         # Two who told at once would tell the same.
         self._telling = threading.Lock()
+
+    def find_evicting_policies(self) -> list[str]:
+        """Ask every server now; return the policies by which they forget windows when their memory is full.
+
+        A server that does not let us ask for its policy is taken to have none.
+
+        Raises:
+            redis.exceptions.RedisError: the store is away.
+        """
+        return [] if self._transport is None else sorted(set(_find_evicting_policies(self._transport)))
 
     def show(self, *subjects: str) -> list[Held]:
         """Return what the windows of ``subjects`` hold, the fullest first; units that just left may still be counted.
@@ -139,6 +149,18 @@ class Inspector:
                     for untold in portions[place:]:
                         self._refused.put_back(untold)
                     return
+
+
+def _find_evicting_policies(transport: Transport) -> Iterator[str]:
+    for client in transport.clients():
+        client.ping()
+        try:
+            memory = client.info("memory")
+        except NoPermissionError:
+            continue
+        # Every window expires, so a volatile- policy takes them just as an allkeys- one does.
+        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            yield memory["maxmemory_policy"]
 
 
 def _rank(rows: Iterable[Held]) -> list[Held]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.cli.doctor import check_files
-from app.extensions import db, limiter
+from app.extensions import db
 from tests.cli.conftest import Operator
+from tests.servers.redis_servers import find_free_port, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,13 +124,24 @@ def test_a_database_without_its_migrations_is_a_fault(
     assert ill["migrations"] == "fault"
 
 
-def test_a_store_that_does_not_answer_is_a_fault(app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_nobody_has_asked_yet_and_does_not_answer_is_a_fault(
+    make_app: Callable[..., Flask], factory: Factory
+) -> None:
     factory.admin()
-    app.extensions["settings"] = dataclasses.replace(app.extensions["settings"], ratelimit_storage_uri="redis://h")
-    monkeypatch.setattr(limiter, "is_degraded", lambda: True)
-    assert examine(app)[1]["rate limits"] == "fault"
-    monkeypatch.setattr(limiter, "is_degraded", lambda: False)
-    assert "rate limits" not in examine(app)[1]
+    uri = f"redis://127.0.0.1:{find_free_port()}"
+    assert examine(make_app(**PRODUCTION, RATELIMIT_STORAGE_URI=uri)) == (1, {"rate limits": "fault"})
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "volatile-lru", "allkeys-lru"])
+def test_a_store_that_evicts_windows_is_a_warning(
+    make_app: Callable[..., Flask], factory: Factory, policy: str
+) -> None:
+    factory.admin()
+    with running("--maxmemory-policy", policy) as server, server.client() as client:
+        app = make_app(**PRODUCTION, RATELIMIT_STORAGE_URI=f"redis://127.0.0.1:{server.port}")
+        assert examine(app) == (0, {})
+        client.config_set("maxmemory", 100_000_000)
+        assert examine(app) == (0, {} if policy == "noeviction" else {"rate limits": "warning"})
 
 
 @pytest.mark.parametrize(
