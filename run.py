@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from app import create_app as build_app
-from app.cli import is_command_looked_up, make_unconfigured_app
 from app.config import SettingsError, load_settings
 from app.http.bodies import MAX_BODY_BYTES
 from app.server.listener import AddressUnavailable, check_address
@@ -27,6 +26,8 @@ def create_app() -> Flask:
     try:
         return build_app(load_settings())
     except SettingsError as error:
+        from app.cli.unconfigured import is_command_looked_up, make_unconfigured_app  # noqa: PLC0415 - see main
+
         if is_command_looked_up():
             return make_unconfigured_app(error)
         sys.exit(str(error))

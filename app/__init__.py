@@ -9,10 +9,9 @@ from flask import Flask
 from flask_cors import CORS
 
 from . import models
-from .cli import COMMANDS
-from .config import ROOT
+from .cli import Commands
 from .database import make_engine
-from .extensions import csrf, db, limiter, login_manager, migrate
+from .extensions import csrf, db, defer_migrations, limiter, login_manager
 from .http import requests
 from .http.bodies import MAX_BODY_BYTES
 from .http.limits import find_caller, follow_changes
@@ -84,7 +83,7 @@ def create_app(settings: Settings) -> Flask:
         settings.database_url, require_tls=settings.database_require_tls, most_connections=most_waiting
     )
     db.init_app(app, engine)
-    migrate.init_app(app, db, directory=str(ROOT / "app" / "migrations"))
+    defer_migrations(app)
     app.extensions["password_hasher"] = PasswordHasher(
         concurrency=settings.password_hashing_concurrency, capacity=most_waiting
     )
@@ -96,8 +95,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in BLUEPRINTS:
         app.extensions["api"].register_blueprint(blueprint)
     public(app.view_functions["static"])
-    for command in COMMANDS:
-        app.cli.add_command(command)
+    app.cli = Commands(app)
     app.shell_context_processor(lambda: {"db": db, "settings": settings} | vars(models))
     limiter.check(app)
     unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from flask import current_app, g
 from flask_login import LoginManager
-from flask_migrate import Migrate
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
+from werkzeug.local import LocalProxy
 
+from .config import ROOT
 from .database import READS_ONCE, DatabaseUnavailable, run_again
 from .ratelimit.adapter import Limiter
 
@@ -28,6 +29,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _EXTENSION: Final = "database"
+_MIGRATIONS: Final = "migrate"
 _SESSION: Final = "_database_session"
 _IS_WRITING: Final = "is_writing"
 RETRIED: Final = "_is_retried"
@@ -85,7 +87,6 @@ class Database:
 
 
 db = Database()
-migrate = Migrate()
 login_manager = LoginManager()
 csrf = CSRFProtect()
 limiter = Limiter()
@@ -118,6 +119,20 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
 
     setattr(run, RETRIED, True)
     return run
+
+
+def defer_migrations(app: Flask) -> None:
+    """Have Flask-Migrate take ``app`` when somebody asks for it: to import Alembic is a fifth of the start."""
+    app.extensions[_MIGRATIONS] = LocalProxy(lambda: load_migrations(app))
+
+
+def load_migrations(app: Flask) -> object:
+    """Return Flask-Migrate's extension of ``app``, which has its command ``db`` from then on."""
+    from flask_migrate import Migrate  # noqa: PLC0415 - see above
+
+    if isinstance(app.extensions[_MIGRATIONS], LocalProxy):
+        Migrate(app, db, directory=str(ROOT / "app" / "migrations"))
+    return app.extensions[_MIGRATIONS]
 
 
 def get_settings() -> Settings:

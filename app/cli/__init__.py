@@ -1,31 +1,41 @@
-"""The operator's door: ``flask --app run …``."""
+"""The operator's door: ``flask --app run …``. A server never opens it, so nothing behind it is imported before that."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from .config import config_group
-from .doctor import doctor_command
-from .ratelimit import ratelimit_group
-from .role import role_group
-from .setup import setup_command
-from .transfer import export_users, import_users
-from .unconfigured import is_command_looked_up, make_unconfigured_app
-from .user import user_group
+from flask.cli import AppGroup
+
+from app.extensions import load_migrations
 
 if TYPE_CHECKING:
     import click
+    from flask import Flask
 
-user_group.add_command(export_users)
-user_group.add_command(import_users)
 
-COMMANDS: Final[tuple[click.Command, ...]] = (
-    config_group,
-    doctor_command,
-    ratelimit_group,
-    role_group,
-    setup_command,
-    user_group,
-)
+class Commands(AppGroup):
+    """The operator's commands, imported when one is looked up."""
 
-__all__ = ["COMMANDS", "is_command_looked_up", "make_unconfigured_app"]
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app.name)
+        self._app = app
+        self._are_imported = False
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, or None."""
+        self._import()
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        self._import()
+        return super().list_commands(ctx)
+
+    def _import(self) -> None:
+        if not self._are_imported:
+            from .commands import COMMANDS  # noqa: PLC0415 - the promise of this class
+
+            for command in COMMANDS:
+                self.add_command(command)
+            load_migrations(self._app)
+            self._are_imported = True

@@ -190,3 +190,15 @@ def test_the_version_is_told_once(make_app: Callable[..., Flask]) -> None:
     document = make_app().test_client().get("/openapi.json").get_json()
     assert document["info"]["version"] == package.__version__
     assert f'version = "{package.__version__}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_server_starts_without_what_only_commands_need() -> None:
+    code = "import sys, app; print(*sorted({'alembic', 'flask_migrate', 'app.cli.commands'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_the_operators_commands_are_there_when_one_is_looked_up(app: Flask) -> None:
+    names = app.test_cli_runner().invoke(args=["--help"]).output
+    assert {"config", "db", "doctor", "ratelimit", "role", "setup", "user"} <= set(names.split())
+    assert app.test_cli_runner().invoke(args=["db", "--help"]).exit_code == 0

@@ -1,0 +1,28 @@
+"""All commands of the operator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .config import config_group
+from .doctor import doctor_command
+from .ratelimit import ratelimit_group
+from .role import role_group
+from .setup import setup_command
+from .transfer import export_users, import_users
+from .user import user_group
+
+if TYPE_CHECKING:
+    import click
+
+user_group.add_command(export_users)
+user_group.add_command(import_users)
+
+COMMANDS: Final[tuple[click.Command, ...]] = (
+    config_group,
+    doctor_command,
+    ratelimit_group,
+    role_group,
+    setup_command,
+    user_group,
+)
