@@ -308,3 +308,31 @@ def test_an_operator_can_show_clear_and_rank(engine: Engine) -> None:
     assert engine.inspector.clear("account:}{ ü")
     assert not engine.inspector.clear("account:}{ ü")
     assert engine.inspector.show("account:}{ ü") == []
+
+
+@pytest.mark.parametrize("notation", ["100/minute", "1000/minute"])
+def test_every_key_of_a_window_expires(server: RedisServer, engine: Engine, notation: str) -> None:
+    plan = compile_plan(notation, scope="expiring")
+    # Exact and bucketed windows are made by different lines of the script.
+    for _ in range(3):
+        assert not ask(engine, "someone", plan).is_local
+        with server.client() as client:
+            keys = [key for key in client.scan_iter(match="rl1:*") if b"expiring" in key]
+            assert keys
+            assert all(60_000 < client.pttl(key) <= 120_000 for key in keys)
+
+
+@pytest.mark.parametrize(("pause_seconds", "opens"), [(0.0, True), (0.6, False)])
+def test_refusals_of_a_server_open_the_breaker_only_within_a_second(
+    server: RedisServer, engine: Engine, pause_seconds: float, *, opens: bool
+) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        for _ in range(3):
+            assert not engine.is_degraded
+            assert ask(engine).is_local
+            time.sleep(pause_seconds)
+        # A server that refuses stays away while it does: an open breaker cannot have closed again.
+        assert engine.is_degraded is opens
+        client.config_set("maxmemory", 0)
+    wait_for_return(engine)
