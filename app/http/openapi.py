@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import http
+import json
+import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import flask_smorest
@@ -13,6 +15,7 @@ from app.security import FRESH_SECONDS, Guard, find_guard
 from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
 from .bodies import StrictParser
+from .document import finish_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +170,27 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
     """The document of all blueprints registered with it. Errors are answered by ``utils``, not by the library."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._blueprints: list[Blueprint] = []
+        self._text: str | None = None
+        self._describing = threading.Lock()
+
+    def register_blueprint(self, blueprint: Blueprint) -> None:
+        """Register ``blueprint`` with the application; its routes are described when the document is asked for."""
+        self._app.register_blueprint(blueprint)
+        self._blueprints.append(blueprint)
+
+    def describe(self, *, base_url: str) -> str:
+        """Return the document as JSON; it is made once, for the first who asks: that was most of the start."""
+        with self._describing:
+            if self._text is None:
+                for blueprint in self._blueprints:
+                    blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
+                    self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+                self._text = json.dumps(finish_document(self.spec.to_dict(), base_url=base_url))
+            return self._text
 
     def _register_error_handlers(self) -> None:
         """Leave the errors alone."""

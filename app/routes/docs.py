@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from flask import Response, current_app
 
 from app.config import ROOT
 from app.extensions import get_settings
-from app.http.document import finish_document
-from app.http.openapi import Api, Blueprint
+from app.http.openapi import Blueprint
 from app.http.requests import PAGE_CONTENT_SECURITY_POLICY
 from app.security import public
+
+if TYPE_CHECKING:
+    from app.http.openapi import Api
 
 _STATIC: Final = ROOT / "app" / "static"
 _DOCS: Final = (_STATIC / "docs" / "index.html").read_text()
@@ -27,7 +27,8 @@ blueprint = Blueprint("docs", __name__, description="The API's description")
 @public
 def get_openapi() -> Response:
     """Get this document."""
-    return Response(_render(current_app.extensions["api"], get_settings().public_url), mimetype="application/json")
+    api: Api = current_app.extensions["api"]
+    return Response(api.describe(base_url=get_settings().public_url), mimetype="application/json")
 
 
 @blueprint.route("/docs")
@@ -50,9 +51,3 @@ def _make_page(text: str) -> Response:
     response = Response(text, mimetype="text/html")
     response.headers["Content-Security-Policy"] = PAGE_CONTENT_SECURITY_POLICY
     return response
-
-
-@lru_cache(maxsize=8)
-def _render(api: Api, base_url: str) -> str:
-    """Return the document of ``api``, which no longer changes once it is served."""
-    return json.dumps(finish_document(api.spec.to_dict(), base_url=base_url))
