@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,6 +27,7 @@ from .rules import (
     Rule,
     name_setting,
     parse_role_limits,
+    read_settings,
 )
 from .subject import normalise_address
 
@@ -159,7 +160,7 @@ class Limiter:
         Raises:
             StorageUriError, LimitError: a setting is malformed.
         """
-        values = _read_settings(settings)
+        values = read_settings(settings)
         if not values.get("enabled", True):
             return
         by_role = parse_role_limits(values.get("roles") or "")
@@ -363,18 +364,6 @@ def _tell(state: _State, response: Response) -> Response:
 
 def _find_state() -> _State | None:
     return current_app.extensions.get(_EXTENSION)
-
-
-def _read_settings(settings: object) -> dict[str, Any]:
-    """Return the settings without their prefix, by names in lower case."""
-    if is_dataclass(settings):
-        named = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    elif hasattr(settings, "items"):
-        named = {str(name).lower(): value for name, value in settings.items()}
-    else:
-        named = dict(vars(settings))
-    prefix = SETTING_PREFIX.lower()
-    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
 def _find_rules(state: _State) -> tuple[PreparedRule, ...]:

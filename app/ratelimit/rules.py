@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .plan import (
     ALLOWED_NOTATION,
@@ -45,6 +45,18 @@ _ROLE_ENTRY: Final = re.compile(r"(?:^|[\s,;])([a-z][a-z0-9_-]*)\.([a-z][a-z0-9-
 def name_setting(setting: str) -> str:
     """Return what the limits of ``setting`` are called outside: ``RATELIMIT_LOGIN_ADDRESS`` is ``login-address``."""
     return setting.removeprefix(SETTING_PREFIX).lower().replace("_", "-")
+
+
+def read_settings(settings: object) -> dict[str, Any]:
+    """Return the settings without their prefix, by names in lower case."""
+    if is_dataclass(settings):
+        named = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    elif hasattr(settings, "items"):
+        named = {str(name).lower(): value for name, value in settings.items()}
+    else:
+        named = dict(vars(settings))
+    prefix = SETTING_PREFIX.lower()
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
 class Caller(NamedTuple):

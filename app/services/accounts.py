@@ -11,14 +11,14 @@ from sqlalchemy.orm import selectinload
 
 from app.database import is_duplicate
 from app.extensions import db, get_settings, retried, transaction
-from app.models import AuditEntry, Role, Session, User
+from app.models import Role, User
 from app.permissions import USER_ROLE
 from app.security import Actor, get_hasher, get_policy
 from app.utils import AppError, Conflict, Forbidden, NotFound, now
 
 from . import audit
 from .admins import lock_admins, refuse_last_admin
-from .sessions import add_session, delete_sessions, list_sessions, renew_session
+from .sessions import add_session, delete_sessions, renew_session
 
 if TYPE_CHECKING:
     import uuid
@@ -69,15 +69,6 @@ class SignIn:
 
     user: User
     token: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Export:
-    """Everything stored about one user."""
-
-    user: User
-    sessions: Sequence[Session]
-    audit: Sequence[AuditEntry]
 
 
 @retried
@@ -216,21 +207,6 @@ def delete_own(*, actor: Actor) -> None:
         refuse_last_admin(user)
         writing.delete(user)
         audit.record("user.deleted", actor=actor, target=user.id)
-
-
-@retried
-def export_own(user_id: uuid.UUID) -> Export:
-    """Return everything stored about a user.
-
-    Raises:
-        UserNotFound: there is none.
-    """
-    entries = sa.select(AuditEntry).where(sa.or_(AuditEntry.actor_id == user_id, AuditEntry.target == str(user_id)))
-    return Export(
-        user=read_user(user_id),
-        sessions=list_sessions(user_id),
-        audit=db.session.scalars(entries.order_by(AuditEntry.id)).all(),
-    )
 
 
 @retried

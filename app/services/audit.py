@@ -14,9 +14,12 @@ from .pages import Page, Sort, paginate
 if TYPE_CHECKING:
     import datetime
     import uuid
+    from collections.abc import Sequence
 
     from app.security import Actor
 
+# Few enough for little memory, many enough that a trail of 200,000 entries takes a few dozen looks.
+ABOUT_PAGE: Final = 5000
 NEWEST_FIRST: Final = Sort("-created_at", AuditEntry.created_at, AuditEntry.id, is_descending=True)
 
 
@@ -31,6 +34,16 @@ def record(action: str, *, actor: Actor, target: uuid.UUID | str | None = None, 
             details=details,
         )
     )
+
+
+@retried
+def list_entries_about(user_id: uuid.UUID, *, after: uuid.UUID | None = None) -> Sequence[AuditEntry]:
+    """Return the oldest entries, ``ABOUT_PAGE`` at most, of what a user did or had done to them; ``after`` goes on."""
+    query = sa.select(AuditEntry).where(sa.or_(AuditEntry.actor_id == user_id, AuditEntry.target == str(user_id)))
+    if after is not None:
+        query = query.where(AuditEntry.id > after)
+    with db.reading() as reading:
+        return reading.scalars(query.order_by(AuditEntry.id).limit(ABOUT_PAGE)).all()
 
 
 @retried

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TOKEN_BYTES: Final = 32
+# Of one user; the oldest end where another one begins.
+SESSIONS_MAX: Final = 100
+SURPLUS_AT_ONCE: Final = 500
 # last_seen_at is written at most so often: the path of every request reads, and seldom writes.
 SEEN_SECONDS: Final = 60
 
@@ -58,9 +61,13 @@ def find_principal(token: str) -> Principal | None:
 
 @retried
 def list_sessions(user_id: uuid.UUID) -> Sequence[Session]:
-    """Return the user's sessions that are alive, the newest first."""
-    query = sa.select(Session).where(Session.user_id == user_id).order_by(Session.created_at.desc(), Session.id.desc())
-    return [session for session in db.session.scalars(query) if _is_alive(session)]
+    """Return the user's sessions that are alive, the newest first: ``SESSIONS_MAX`` of them, there are no more."""
+    instant = now()
+    idle = instant - datetime.timedelta(seconds=get_settings().session_idle_timeout)
+    is_alive = sa.and_(Session.expires_at > instant, sa.or_(Session.is_remembered, Session.last_seen_at > idle))
+    query = sa.select(Session).where(Session.user_id == user_id, is_alive)
+    newest_first = query.order_by(Session.created_at.desc(), Session.id.desc())
+    return db.session.scalars(newest_first.limit(SESSIONS_MAX)).all()
 
 
 @retried
@@ -119,7 +126,16 @@ def add_session(user: User, client: Client, *, is_remembered: bool, replaces: st
         _delete(Session.token_hash == _hash_token(replaces))
     db.session.add(session)
     db.session.flush()
+    _end_oldest(user.id)
     return token
+
+
+def _end_oldest(user_id: uuid.UUID) -> None:
+    """Delete the oldest sessions of a user, whose row is locked or new, beyond those that one may have."""
+    newest_first = sa.select(Session.id).where(Session.user_id == user_id).order_by(Session.created_at.desc())
+    surplus = db.session.scalars(newest_first.offset(SESSIONS_MAX).limit(SURPLUS_AT_ONCE)).all()
+    if surplus:
+        _delete(Session.id.in_(surplus))
 
 
 def renew_session(session_id: uuid.UUID, *, user_id: uuid.UUID) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
-from app.models import Session
+from app.extensions import db, transaction
+from app.models import AuditEntry, Session
+from app.utils import now
 from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from tests.conftest import Clock
     from tests.factories import Factory
 
 ME = "/api/v1/users/me"
@@ -99,6 +102,54 @@ def test_nobody_ends_the_session_of_somebody_else_as_their_own(factory: Factory,
     assert user_browser.delete(f"{ME}/sessions/{uuid.uuid4()}").status_code == 404
     assert user_browser.delete(f"{ME}/sessions/%00").status_code == 404
     assert other.get(ME).status_code == 200
+
+
+def test_a_long_export_comes_in_pieces_and_whole(
+    app: Flask, user_browser: Browser, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.audit.ABOUT_PAGE", 10)
+    with app.app_context(), transaction() as writing:
+        instant = now()
+        entries = [
+            {"action": f"test.{number}", "target": str(user.id), "created_at": instant, "details": {"[": "]"}}
+            for number in range(35)
+        ]
+        writing.execute(sa.insert(AuditEntry), entries)
+    response = user_browser.client.get(f"{ME}/export", base_url=user_browser.base_url)
+    pieces = list(response.iter_encoded())
+    assert len(pieces) > 4
+    export = json.loads(b"".join(pieces))
+    assert [entry["action"] for entry in export["audit"]][-35:] == [f"test.{number}" for number in range(35)]
+    assert len({entry["id"] for entry in export["audit"]}) == len(export["audit"])
+    assert {"user", "sessions"} < export.keys()
+
+
+def test_a_user_has_so_many_sessions_and_the_oldest_end(
+    factory: Factory, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.sessions.SESSIONS_MAX", 3)
+    user = factory.user()
+    browsers = []
+    for _ in range(5):
+        clock.advance(1)
+        browsers.append(factory.sign_in(user))
+    assert [browser.get(ME).status_code for browser in browsers] == [401, 401, 200, 200, 200]
+    assert len(browsers[-1].get(f"{ME}/sessions").get_json()["items"]) == 3
+
+
+def test_many_who_sign_in_at_once_have_no_more_sessions(
+    app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.sessions.SESSIONS_MAX", 3)
+    user = factory.user()
+    threads = [threading.Thread(target=factory.sign_in, args=(user,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with app.app_context():
+        query = sa.select(sa.func.count()).select_from(Session).where(Session.user_id == user.id)
+        assert db.session.scalar(query) == 3
 
 
 def test_the_export_holds_everything_about_the_caller_and_no_secret(user_browser: Browser, user: Any) -> None:
