@@ -12,8 +12,8 @@ EMAIL_MAX_LENGTH: Final = 254  # RFC 5321 with erratum 1690
 # number, and nothing else runs meanwhile: so no text is normalised that would be too long afterwards too.
 NFC_SHRINKS_BY: Final = 4
 
-# The operator's own mail server may well deliver to .local or .test. The library's documented way is to change its list,
-# for the whole process: this is the only module that uses it.
+# The operator's own mail server may well deliver to .local or .test. The library's documented way is to change its
+# list, for the whole process: this is the only module that uses it.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
