@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from flask import Flask
-from flask_cors import CORS
 
 from . import models
 from .cli import Commands
@@ -16,8 +14,9 @@ from .http import requests
 from .http.bodies import MAX_BODY_BYTES
 from .http.limits import find_caller, follow_changes
 from .http.openapi import make_api
+from .http.origins import allow_origins
 from .routes import BLUEPRINTS
-from .security import PasswordHasher, PasswordPolicy, enforce_guard, find_guard, protect_from_csrf, public
+from .security import PasswordHasher, PasswordPolicy, check_guards, enforce_guard, protect_from_csrf, public
 from .security.sessions import carries_bearer
 from .services.sessions import find_principal
 from .utils import configure_logging, register_error_handlers
@@ -65,18 +64,7 @@ def create_app(settings: Settings) -> Flask:
     csrf.init_app(app)
     app.before_request(protect_from_csrf)
     app.before_request(enforce_guard)
-    if settings.cors_origins:
-        CORS(
-            app,
-            # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end, and
-            # tells every caller who sends no Origin which texts are listed.
-            origins=[re.compile(re.escape(origin) + r"\Z") for origin in settings.cors_origins],
-            supports_credentials=True,
-            allow_headers=["Content-Type", "X-CSRF-Token", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "RateLimit", "RateLimit-Policy", "Retry-After"],
-            max_age=600,
-            vary_header=True,
-        )
+    allow_origins(app, settings.cors_origins)
     register_error_handlers(app, has_error_texts=settings.log_error_texts)
 
     engine = make_engine(
@@ -98,9 +86,7 @@ def create_app(settings: Settings) -> Flask:
     app.cli = Commands(app)
     app.shell_context_processor(lambda: {"db": db, "settings": settings} | vars(models))
     limiter.check(app)
-    unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
-    if unguarded:
-        raise LookupError(f"these routes have no guard, put @requires(...) or @public on them: {', '.join(unguarded)}")
+    check_guards(app)
     return app
 
 

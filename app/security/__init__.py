@@ -47,6 +47,7 @@ __all__ = [
     "ReauthenticationRequired",
     "UnsupportedHash",
     "WeakPassword",
+    "check_guards",
     "choose_account_name",
     "end_browser_session",
     "enforce_guard",

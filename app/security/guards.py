@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable
 
+    from flask import Flask
+
 View = TypeVar("View", bound="Callable[..., Any]")
 
 _ATTRIBUTE: Final = "_gatehouse_guard"
@@ -75,6 +77,17 @@ def requires(*permissions: str, fresh: bool = False) -> Callable[[View], View]:
 def find_guard(view: object) -> Guard | None:
     """Return the guard of ``view``, or None."""
     return getattr(view, _ATTRIBUTE, None)
+
+
+def check_guards(app: Flask) -> None:
+    """Make sure that every route of ``app`` says who may call it; call it when all routes are there.
+
+    Raises:
+        LookupError: naming those that do not.
+    """
+    unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
+    if unguarded:
+        raise LookupError(f"these routes have no guard, put @requires(...) or @public on them: {', '.join(unguarded)}")
 
 
 def enforce_guard() -> None:
