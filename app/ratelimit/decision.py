@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from .plan import ChargeKind
@@ -70,12 +71,10 @@ class Part(NamedTuple):
     def is_pending(self) -> bool:
         """Whether what refused may still come back, because requests that it was charged for are not over."""
         place = int(self.values[0]) - 1
-        refused: Charge | None = None
-        for charge, values in self.slices():
-            if refused is None and place < len(charge.plan.limits):
-                refused = charge
-            elif refused is not None and charge.kind is ChargeKind.RESERVATION and charge.subject == refused.subject:
-                return values[0] < charge.plan.limits[0].amount
+        for (charge, _values), (beside, values) in pairwise(self.slices()):
+            if place < len(charge.plan.limits):
+                # A reservation stands right behind the charge that it was made for.
+                return beside.kind is ChargeKind.RESERVATION and values[0] < beside.plan.limits[0].amount
             place -= len(charge.plan.limits)
         return False
 

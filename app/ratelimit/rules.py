@@ -279,7 +279,9 @@ class Policy:
     def _make_reservation(self, rule: Rule, endpoint: str) -> Plan:
         """Return what counts the requests whose outcome is still open; it refuses nothing that its rule admits."""
         scope = RESERVATION_SCOPE_PREFIX + rule.name_scope(endpoint)
-        return Plan([make_limit(AMOUNT_MAX, seconds=RESERVATION_SECONDS, scope=scope, fallback=rule.fallback)])
+        # Strict as what it stands beside: where this process decides by its own memory, both have to be known there.
+        limit = make_limit(AMOUNT_MAX, seconds=RESERVATION_SECONDS, scope=scope, fallback=rule.fallback, is_strict=True)
+        return Plan([limit])
 
     def _find_plan(self, rule: Rule, text: str, endpoint: str, scope_prefix: str = "") -> Plan:
         scope = scope_prefix + rule.name_scope(endpoint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from flask import Blueprint, Flask, request
 from app.ratelimit import LimitError, StorageUriError
 from app.ratelimit.adapter import Caller, Limiter, NamedLimits, RateLimited, exempt, rate_limit
 from app.ratelimit.rules import measure_generosity
+from tests.servers.harness.ports import find_free_port
 
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
@@ -119,6 +122,42 @@ def test_a_function_that_names_no_limits_frees_and_one_that_names_nonsense_leave
     assert ask(client, "/a?limits=", 5) == [200] * 5
     assert ask(client, "/a?limits=often", 4) == [200, 200, 429, 429]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_a_lasting_limit_refuses_at_once_whatever_is_open_beside_it() -> None:
+    app, _ = make_app()
+    entered, may_end = threading.Semaphore(0), threading.Event()
+
+    @app.post("/")
+    @rate_limit("2/minute")
+    @rate_limit("RATELIMIT_LOGIN", failures_only=True)
+    def view() -> str:
+        entered.release()
+        assert may_end.wait(20)
+        return ""
+
+    threads = [threading.Thread(target=app.test_client().post, args=("/",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert entered.acquire(timeout=20)
+    started = time.monotonic()
+    assert app.test_client().post("/").status_code == 429
+    assert time.monotonic() - started < 1
+    may_end.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_rule_that_allows_all_in_an_outage_stands_beside_one_that_refuses() -> None:
+    app, _ = make_app(storage_uri=f"redis://127.0.0.1:{find_free_port()}")
+
+    @app.post("/")
+    @rate_limit("1/minute")
+    @rate_limit("RATELIMIT_LOGIN", failures_only=True, fallback="allow")
+    def view() -> str:
+        return ""
+
+    assert ask(app.test_client(), "/", 3) == [200, 429, 429]
 
 
 def test_several_subjects_are_decided_all_or_nothing() -> None:
