@@ -5,6 +5,7 @@ from .guards import (
     FRESH_SECONDS,
     Guard,
     ReauthenticationRequired,
+    check_guards,
     enforce_guard,
     find_guard,
     public,
