@@ -115,6 +115,7 @@ def test_a_reader_that_stops_is_given_up(start: Callable[..., Process]) -> None:
 def test_an_answer_that_fails_midway_ends_without_an_end(start: Callable[..., Process]) -> None:
     answer = start().send(request("/fail"))
     assert get_status(answer) == "200"
+    assert answer.count(b"HTTP/1.1") == 1
     assert not answer.endswith(b"0\r\n\r\n")
 
 
@@ -130,9 +131,11 @@ def test_a_request_that_takes_too_long_is_a_problem(
     start: Callable[..., Process], beginning: bytes, constants: dict[str, float]
 ) -> None:
     process = start(**constants)
+    begun = time.monotonic()
     head, _, body = process.send(beginning).partition(b"\r\n\r\n")
     assert get_status(head) == "408"
     assert json.loads(body)["code"] == "request_timeout"
+    assert time.monotonic() - begun < 5
 
 
 def test_a_request_in_pieces_is_one_request(start: Callable[..., Process]) -> None:
@@ -178,10 +181,10 @@ def test_newcomers_get_in_while_kept_alive_connections_keep_all_threads_busy(sta
     def ask_on() -> None:
         with process.connect() as connection:
             while not over.is_set():
-                connection.sendall(request("/"))
+                connection.sendall(request("/nap"))
                 read_answer(connection)
 
-    threads = [threading.Thread(target=ask_on) for _ in range(6)]
+    threads = [threading.Thread(target=ask_on) for _ in range(12)]
     for thread in threads:
         thread.start()
     try:

@@ -43,7 +43,7 @@ def stream(how: str) -> Iterator[bytes]:
 
 
 def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer ``/readyz``, ``/hold/NAME`` (until the file ``release`` exists), ``/read``, ``/long…`` and others."""
+    """Answer ``/readyz``, ``/hold/NAME`` (until the file ``release`` exists), and what is named below."""
     path = environ["PATH_INFO"]
     status = "200 OK"
     if path == "/readyz" and is_draining():
@@ -52,6 +52,8 @@ def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
         (folder / path.removeprefix("/hold/")).touch()
         while not (folder / "release").exists():
             time.sleep(0.01)
+    elif path == "/nap":
+        time.sleep(0.005)
     if path in {"/long", "/stream", "/fail"}:
         start_response(status, [("Content-Length", str(sum(map(len, LONG))))] if path == "/long" else [])
         return [b"".join(LONG)] if path == "/long" else stream(path.removeprefix("/"))
