@@ -9,7 +9,7 @@ import email_validator
 
 EMAIL_MAX_LENGTH: Final = 254  # RFC 5321 with erratum 1690
 # NFC makes one character of at most so many. Bringing the marks on one letter into order takes the square of their
-# number, and nothing else runs meanwhile: so no text is normalised that would be too long afterwards too.
+# number, and nothing else runs meanwhile: so no text is normalized that would be too long afterwards too.
 NFC_SHRINKS_BY: Final = 4
 
 # The operator's own mail server may well deliver to .local or .test. The library's documented way is to change its

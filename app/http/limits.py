@@ -14,7 +14,7 @@ from flask_login import current_user
 from app.database import DatabaseUnavailable
 from app.emails import canonicalize_email
 from app.extensions import limiter
-from app.ratelimit.adapter import Caller
+from app.ratelimit.adapter import By, Caller
 from app.security import choose_account_name
 from app.services import ratelimits
 from app.utils import MalformedBody, describe_stack
@@ -29,11 +29,7 @@ logger = logging.getLogger(__name__)
 FOLLOW_SECONDS: Final = 2.0
 
 
-def account() -> str:
-    """Return the name of the account that the body's ``email`` names, whether or not there is one.
-
-    It is empty where the body names none: that is refused without a look at any password.
-    """
+def _find_account() -> str:
     try:
         body = read_json(request)
         email = body["email"] if isinstance(body, dict) else None
@@ -42,32 +38,35 @@ def account() -> str:
         return ""
 
 
-def own_account() -> str:
-    """Return the name of the caller's own account: guesses by whoever holds a session count with all others.
-
-    It is empty where nobody is signed in: the guard refuses that.
-    """
+def _find_own_account() -> str:
     return choose_account_name(current_user.user.email) if current_user.is_authenticated else ""
 
 
-# The limiter counts by this name and what the function returns: a guess is a guess, wherever it is made.
-own_account.__name__ = account.__name__
-
-
-def user() -> str:
-    """Return the caller's id; it is empty where nobody is signed in."""
+def _find_user() -> str:
     return str(current_user.user.id) if current_user.is_authenticated else ""
 
 
-def token() -> str:
-    """Return what stands for the caller's bearer token, never the token; it is empty where there is none.
-
-    Whoever makes up tokens has as many counters: put a limit by address beside one by token.
-    """
+def _find_token() -> str:
     bearer = request.authorization
     if bearer is None or bearer.type != "bearer" or not bearer.token:
         return ""
     return hashlib.sha256(bearer.token.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+account: Final = By("account", _find_account)
+"""The account that the body's ``email`` names, whether or not there is one.
+
+A body that names none is refused without a look at any password.
+"""
+
+own_account: Final = By(account.kind, _find_own_account)
+"""The account of whoever is signed in: a guess is a guess, wherever it is made, so it counts with all others."""
+
+user: Final = By("user", _find_user)
+"""Whoever is signed in, by their id."""
+
+token: Final = By("token", _find_token)
+"""The caller's bearer token, by its hash. Whoever makes up tokens has as many counters: put `address` beside it."""
 
 
 def find_caller() -> Caller | None:
@@ -81,7 +80,7 @@ def find_caller() -> Caller | None:
         # To ask again for the next limit would take as long again.
         g.is_caller_unknown = True
         return None
-    return Caller(f"user:{current_user.user.id}", frozenset(current_user.user.role_names))
+    return Caller(f"{user.kind}:{current_user.user.id}", frozenset(current_user.user.role_names))
 
 
 def follow_changes(app: Flask) -> None:

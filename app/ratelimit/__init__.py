@@ -6,7 +6,7 @@ from .decision import Decision, Outcome
 from .engine import Engine
 from .plan import Charge, ChargeKind, Fallback, Limit, LimitError, Plan, compile_plan, parse_limits
 from .storage_uri import StorageUriError, parse_storage_uri
-from .subject import encode_subject, normalise_address
+from .subject import encode_subject, normalize_ip
 
 __all__ = [
     "Charge",
@@ -21,7 +21,7 @@ __all__ = [
     "StorageUriError",
     "compile_plan",
     "encode_subject",
-    "normalise_address",
+    "normalize_ip",
     "parse_limits",
     "parse_storage_uri",
 ]

@@ -19,7 +19,9 @@ from .errors import OutcomeOpen, RateLimited, StoreAway
 from .headers import make_headers
 from .plan import PRECISION_DEFAULT, Fallback, LimitError, parse_limits
 from .rules import (
+    ADDRESS,
     SETTING_PREFIX,
+    By,
     Caller,
     NamedLimits,
     Policy,
@@ -29,14 +31,13 @@ from .rules import (
     parse_role_limits,
     read_settings,
 )
-from .subject import normalise_address
+from .subject import normalize_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .inspection import Held, Inspector
     from .plan import Charge
-    from .rules import By
 
 WAITERS_DEFAULT: Final = 4
 WAIT_SECONDS: Final = 2.0
@@ -52,9 +53,12 @@ Target = TypeVar("Target", bound="Callable[..., Any] | Blueprint")
 Answer = TypeVar("Answer")
 
 
-def address() -> str:
-    """Return the caller's address: an IPv4 address, or an IPv6 address' /64."""
-    return normalise_address(request.remote_addr or "")
+def _find_address() -> str:
+    return normalize_ip(request.remote_addr or "")
+
+
+address: Final = By(ADDRESS, _find_address)
+"""The caller's IP address: an IPv4 address, or an IPv6 address' /64."""
 
 
 def rate_limit(
@@ -75,8 +79,7 @@ def rate_limit(
     Args:
         limits: ``"10/minute;100/hour"``, the name of a setting such as ``"RATELIMIT_LOGIN"``, or a function that
             returns a notation for each request (such as the most generous of the caller's roles).
-        by: whom a request counts against: one or several functions that return a text; with an empty text the rule
-            does not apply. Several are decided together, all or nothing.
+        by: whom a request counts against, one kind or several. Several are decided together, all or nothing.
         cost: how many units a request takes.
         scope: the name of the counters; rules of one scope share them. The default is the setting, or the endpoint.
         when: whether the rule applies to this request.
@@ -94,7 +97,7 @@ def rate_limit(
     """
     rule = Rule(
         limits=limits,
-        by=(by,) if callable(by) else tuple(by),
+        by=(by,) if isinstance(by, By) else tuple(by),
         cost=cost,
         scope=scope,
         when=when,
@@ -398,6 +401,7 @@ def _collect_rules(state: _State, endpoint: str | None, method: str) -> list[Rul
 
 
 __all__ = [
+    "By",
     "Caller",
     "LimitError",
     "Limiter",

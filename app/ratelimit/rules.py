@@ -24,9 +24,6 @@ from .plan import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    # Tells whom a request counts against; an empty answer means: nobody, this time.
-    By = Callable[[], str]
-
 logger = logging.getLogger(__name__)
 
 DEFAULT_NAME: Final = "default"
@@ -38,6 +35,7 @@ RESERVATION_SECONDS: Final = 10
 PLANS_MAX: Final = 4096
 # The kind of subject that an address is; a caller whose role has limits of its own stands for more than an address.
 ADDRESS: Final = "address"
+_is_kind = re.compile(r"[a-z][a-z0-9_-]*").fullmatch
 _is_setting_name = re.compile(r"[A-Z][A-Z0-9_]*").fullmatch
 _ROLE_ENTRY: Final = re.compile(r"(?:^|[\s,;])([a-z][a-z0-9_-]*)\.([a-z][a-z0-9-]*)=")
 
@@ -64,6 +62,27 @@ class Caller(NamedTuple):
 
     subject: str
     roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Whom a rule counts: ``kind`` is the word that stands before them in a key, as in ``account:someone``.
+
+    ``find`` tells who it is in this request; an empty text means nobody, and the rule does not apply. Functions that
+    find the same one in different ways share their counters by sharing the kind.
+    """
+
+    kind: str
+    find: Callable[[], str]
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that could be mistaken for another one and its subject.
+
+        Raises:
+            LimitError: it is no plain word.
+        """
+        if not _is_kind(self.kind):
+            raise LimitError(f"expected a word of a-z, 0-9, - and _ that says whom a limit counts; got {self.kind!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +181,7 @@ class PreparedRule(NamedTuple):
     # Of roles that have limits of their own, the most generous first.
     role_plans: tuple[tuple[str, Plan], ...]
     endpoint: str
-    bys: tuple[tuple[By, str], ...]
+    bys: tuple[By, ...]
     kind: ChargeKind
     block: Plan | None
     reservation: Plan | None
@@ -225,7 +244,7 @@ class Policy:
             plan=plan,
             role_plans=tuple((role, self._find_plan(rule, text, endpoint)) for role, text in ranked),
             endpoint=endpoint,
-            bys=tuple((by, f"{by.__name__}:") for by in rule.by),
+            bys=rule.by,
             kind=ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING,
             block=None if rule.block is None else self._find_plan(rule, rule.block, endpoint, BLOCK_SCOPE_PREFIX),
             reservation=self._make_reservation(rule, endpoint) if rule.failures_only else None,
@@ -248,9 +267,9 @@ class Policy:
                 stand_in = None if rule.failures_only else caller.subject
         cost = rule.cost if isinstance(rule.cost, int) else rule.cost()
         charges = []
-        for by, prefix in bys:
-            # The kind of subject is part of its name: an account called like an address is nobody's address.
-            subject = stand_in if stand_in and by.__name__ == ADDRESS else (value := by()) and prefix + value
+        for by in bys:
+            # The kind is part of the subject's name: an account called like an address is nobody's address.
+            subject = stand_in if stand_in and by.kind == ADDRESS else (who := by.find()) and f"{by.kind}:{who}"
             if subject:
                 charges.append(Charge(plan, subject, cost, kind))
                 if reservation is not None:

@@ -46,15 +46,15 @@ def _encode_unsafe(subject: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def normalise_address(address: str) -> str:
-    """Return whom ``address`` stands for, its port left out: an IPv4 address, or the /64 that one IPv6 customer has.
+def normalize_ip(text: str) -> str:
+    """Return whom the IP address in ``text`` stands for: an IPv4 address, or the /64 that one IPv6 customer has.
 
     What is no IP address (a unix socket's peer) stands for itself.
     """
-    parsed = find_ip(address)
+    parsed = find_ip(text)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((parsed, IPV6_PREFIX_BITS), strict=False))
-    return address if parsed is None else str(parsed)
+    return text if parsed is None else str(parsed)
 
 
 def find_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

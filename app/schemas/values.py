@@ -61,7 +61,7 @@ class Text(fields.String):
 
 
 class Password(Text):
-    """A password as it was typed; it is normalised when it is hashed."""
+    """A password as it was typed; it is normalized when it is hashed."""
 
     def __init__(self, *, min_length: int = 1, **kwargs: Any) -> None:
         metadata = {"format": "password"} | kwargs.pop("metadata", {})

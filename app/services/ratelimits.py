@@ -13,7 +13,7 @@ from app.emails import canonicalize_email
 from app.extensions import db, limiter, retried, transaction
 from app.models import RateLimit, Role, RoleRateLimit, User
 from app.permissions import ROLE_NAME_MAX_LENGTH
-from app.ratelimit import LimitError, normalise_address
+from app.ratelimit import LimitError, normalize_ip
 from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import NamedLimits, Policy
 from app.security import list_account_keys
@@ -196,7 +196,7 @@ def _split_key(key: str) -> tuple[str, str]:
         if kind == "account":
             who = canonicalize_email(who)
         elif kind == "address":
-            who = normalise_address(who)
+            who = normalize_ip(who)
     except ValueError:
         who = ""
     if not kind or not who:

@@ -26,7 +26,7 @@ def find_account(app: Flask, body: object, *, device: str | None = None, **heade
     cookies = {"Cookie": f"device={device}"} if device else {}
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     with app.test_request_context("/api/v1/auth/login", method="POST", data=data, headers=cookies | headers):
-        return account()
+        return account.find()
 
 
 def test_strangers_share_the_accounts_key_whether_or_not_there_is_one(app: Flask, user: Any) -> None:
@@ -118,7 +118,7 @@ def test_guesses_from_a_session_count_with_those_at_the_door(app: Flask, user: A
     for cookies in (user_browser.cookies, {"session": user_browser.cookies["session"]}, {}):
         header = "; ".join(f"{name}={value}" for name, value in cookies.items())
         with app.test_request_context("/", headers={"Cookie": header}):
-            keys.append(own_account())
+            keys.append(own_account.find())
     assert keys[0] == find_account(app, {"email": user.email}, device=user_browser.cookies["device"])
     assert keys[1:] == [user.email, ""]
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.ratelimit import Engine
 from app.ratelimit.plan import PRECISION_DEFAULT
-from app.ratelimit.rules import NamedLimits, Policy, Rule
+from app.ratelimit.rules import By, NamedLimits, Policy, Rule
 from tests.factories import PASSWORD, Browser, Factory
 from tests.servers.redis_clusters import running_cluster
 from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
@@ -56,7 +56,7 @@ def uri(request: pytest.FixtureRequest) -> str:
 def make_charges(subject: str) -> list[Charge]:
     """Return what a guess at ``subject`` is charged, as the rules make it."""
     policy = Policy({"login": NamedLimits(f"{AMOUNT}/hour")}, precision=PRECISION_DEFAULT)
-    rule = Rule("RATELIMIT_LOGIN", (lambda: subject,), failures_only=True)
+    rule = Rule("RATELIMIT_LOGIN", (By("account", lambda: subject),), failures_only=True)
     return policy.make_charges(policy.prepare(rule, "login"), lambda: None)
 
 

@@ -11,7 +11,7 @@ import pytest
 from flask import Blueprint, Flask, request
 
 from app.ratelimit import LimitError, StorageUriError
-from app.ratelimit.adapter import Caller, Limiter, NamedLimits, RateLimited, exempt, rate_limit
+from app.ratelimit.adapter import By, Caller, Limiter, NamedLimits, RateLimited, exempt, rate_limit
 from app.ratelimit.rules import measure_generosity
 from tests.servers.harness.ports import find_free_port
 
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from flask.testing import FlaskClient
 
 
-def account() -> str:
+def find_account() -> str:
     body = request.get_json(silent=True)
     return str(body.get("email", "")) if isinstance(body, dict) else ""
+
+
+account = By("account", find_account)
 
 
 def make_app(**settings: object) -> tuple[Flask, Limiter]:
@@ -158,6 +161,32 @@ def test_a_rule_that_allows_all_in_an_outage_stands_beside_one_that_refuses() ->
         return ""
 
     assert ask(app.test_client(), "/", 3) == [200, 429, 429]
+
+
+def test_two_ways_to_find_one_subject_share_its_counters() -> None:
+    app, limiter = make_app(login="2/minute")
+
+    @app.post("/header")
+    @rate_limit("RATELIMIT_LOGIN", by=By("account", lambda: request.headers.get("Email", "")))
+    def header() -> str:
+        return ""
+
+    @app.post("/body")
+    @rate_limit("RATELIMIT_LOGIN", by=account)
+    def body() -> str:
+        return ""
+
+    client = app.test_client()
+    assert ask(client, "/header", 1, headers={"Email": "a@b.c"}) == [200]
+    assert ask(client, "/body", 2, json={"email": "a@b.c"}) == [200, 429]
+    with app.app_context():
+        assert limiter.show("account:a@b.c") == [("account:a@b.c", "login-60", 2)]
+
+
+@pytest.mark.parametrize("kind", ["", "account:a", "Account", "a b", "<lambda>"])
+def test_the_kind_of_a_subject_is_a_plain_word(kind: str) -> None:
+    with pytest.raises(LimitError, match="whom a limit counts"):
+        By(kind, lambda: "")
 
 
 def test_several_subjects_are_decided_all_or_nothing() -> None:

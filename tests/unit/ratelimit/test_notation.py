@@ -13,7 +13,7 @@ from app.ratelimit import (
     StorageUriError,
     compile_plan,
     encode_subject,
-    normalise_address,
+    normalize_ip,
     parse_limits,
     parse_storage_uri,
 )
@@ -104,7 +104,7 @@ def test_no_subject_can_close_its_hash_tag_or_open_a_pattern(subject: str) -> No
     ],
 )
 def test_an_ipv6_customer_is_one_subject(address: str, normal: str) -> None:
-    assert normalise_address(address) == normal
+    assert normalize_ip(address) == normal
 
 
 def test_every_kind_of_storage_uri() -> None:
