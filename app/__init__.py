@@ -16,7 +16,15 @@ from .http.limits import find_caller, follow_changes
 from .http.openapi import make_api
 from .http.origins import allow_origins
 from .routes import BLUEPRINTS
-from .security import PasswordHasher, PasswordPolicy, check_guards, enforce_guard, protect_from_csrf, public
+from .security import (
+    PasswordHasher,
+    PasswordPolicy,
+    SessionCookies,
+    check_guards,
+    enforce_guard,
+    protect_from_csrf,
+    public,
+)
 from .security.sessions import carries_bearer
 from .services.sessions import find_principal
 from .utils import configure_logging, register_error_handlers
@@ -50,6 +58,7 @@ def create_app(settings: Settings) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.session_interface = SessionCookies()
     # Werkzeug would answer //users with a redirect; an API's answer is no address to be led to.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it

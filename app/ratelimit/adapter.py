@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 WAITERS_DEFAULT: Final = 4
 WAIT_SECONDS: Final = 2.0
-_LOOK_SECONDS: Final = 0.02
+_PAUSE_SECONDS: Final = 0.02
 _EXTENSION: Final = "ratelimit"
 _RULES: Final = "__rate_limits__"
 _EXEMPT: Final = "__rate_limit_exempt__"
@@ -212,9 +212,12 @@ class Limiter:
         return state.policy if state is not None else None
 
     def is_degraded(self) -> bool:
-        """Say whether this process decides by itself because the store is away."""
+        """Ask the store, and say whether this process decides by itself because it is away."""
         engine = self.engine
-        return engine is not None and engine.is_degraded
+        if engine is None:
+            return False
+        engine.look()
+        return engine.is_degraded
 
     def find_evicting_policies(self) -> list[str]:
         """Ask every server of the store now; return the policies by which they forget windows when they are full.
@@ -327,7 +330,7 @@ def _wait_for_others(state: _State, charges: Sequence[Charge]) -> Decision:
     try:
         until = time.monotonic() + WAIT_SECONDS
         while decision.is_pending and time.monotonic() < until:
-            time.sleep(random.uniform(0.5, 1.5) * _LOOK_SECONDS)  # noqa: S311 - so that not all ask at once
+            time.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS)  # noqa: S311 - so that not all ask at once
             decision = state.engine.decide(*charges)
         return decision
     finally:

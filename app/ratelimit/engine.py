@@ -125,13 +125,14 @@ class Engine:
         if node.is_away:
             return self._decide_locally(charges)
         owed = self._take_arrears(charges) if self._arrears else None
+        is_patient = _is_strict(charges)
         try:
             if owed:
                 merges = self._pack_arrears(owed)
                 payload = b"".join([*merges, pack_decide(charges)])
-                reply = node.call(payload, len(merges) + 1, now=now)[-1]
+                reply = node.call(payload, len(merges) + 1, now=now, is_patient=is_patient)[-1]
             else:
-                reply = node.call(pack_decide(charges), 1, now=now)[0]
+                reply = node.call(pack_decide(charges), 1, now=now, is_patient=is_patient)[0]
             return Part(charges, read_values(reply), node)
         except StoreAwayError:
             self._put_back_arrears(owed)
@@ -146,7 +147,7 @@ class Engine:
             payload = b"".join([*merges, pack_decide(charges)])
             link: Link | None = None
             try:
-                link = node.start(payload, now=now)
+                link = node.start(payload, now=now, is_patient=_is_strict(charges))
             except StoreAwayError:
                 self._put_back_arrears(owed)
             asked.append((node, charges, owed, link, payload, len(merges) + 1))
@@ -156,7 +157,7 @@ class Engine:
                 parts.append(self._decide_locally(charges))
                 continue
             try:
-                reply = node.finish(link, payload, replies_count, now=now)[-1]
+                reply = node.finish(link, payload, replies_count, now=now, is_patient=_is_strict(charges))[-1]
                 parts.append(Part(charges, read_values(reply), node))
             except StoreAwayError:
                 self._put_back_arrears(owed)
@@ -233,7 +234,7 @@ class Engine:
         if not mirrored:
             return None
         longest_us = max(charge.plan.longest_us for charge in mirrored)
-        if isinstance(part.store, Node) and (now - part.store.recovered_at) * US < longest_us:
+        if isinstance(part.store, Node) and (now - part.store.reconnected_at) * US < longest_us:
             own = Part(mirrored, self._memory.decide(mirrored), self._memory, is_local=True)
             if own.values[0]:
                 return own
@@ -330,6 +331,17 @@ class Engine:
 
     # --- state --------------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Ask every server of the store, within the budget, so that ``is_degraded`` tells how it is now."""
+        if self._transport is None:
+            return
+        with contextlib.suppress(StoreAwayError):
+            # A cluster learns who its servers are when it is first asked for a route.
+            self._transport.route(())
+        for node in self._transport.nodes:
+            with contextlib.suppress(StoreAwayError):
+                node.call(node.trial, 1, now=time.monotonic())
+
     @property
     def is_degraded(self) -> bool:
         """Whether this process decides anything by itself for want of the store."""
@@ -353,6 +365,11 @@ class Engine:
         self.inspector.reset_after_fork()
         if self._transport is not None:
             self._transport.reset_after_fork()
+
+
+def _is_strict(charges: Sequence[Charge]) -> bool:
+    """Say whether a limit is among them that has to hold: a late answer of the store is better than none."""
+    return any(charge.plan.is_mirrored for charge in charges)
 
 
 def _reset_all_after_fork() -> None:

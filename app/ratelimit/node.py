@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from . import scripts
+from .burst import Burst
 from .decision import StoreAwayError
 from .link import Link, LinkError, Reply, ReplyError, check_replies
+from .opening import choose_pause, open_link, repeat_with_scripts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,20 +32,19 @@ logger = logging.getLogger("app.ratelimit")
 MAX_LINKS: Final = 256
 LINKS_READY_MAX: Final = 16
 IDLE_CHECK_SECONDS: Final = 1.0
-SOFT_FAULTS_TO_OPEN: Final = 3
-SOFT_FAULT_WINDOW_SECONDS: Final = 1.0
-PROBE_DELAY_SECONDS: Final = 0.05
-PROBE_DELAY_MAX_SECONDS: Final = 0.8
-PROBE_DELAY_GROWTH: Final = 1.6
 
 
 class Node:
     """A Redis server that answers in time, or is not asked.
 
-    The circuit breaker opens on the first timeout or broken connection, and on the third refusal within a second of a
+    The circuit breaker opens when a connection is refused or breaks, and on the third refusal within a second of a
     server that is reachable but of no use (loading, read-only, out of memory). While it is open, ``is_away`` is true
-    and calls fail at once. A thread of its own, the keeper, opens connections and probes: no request pays for either,
-    whatever name look-up, TLS or a silent server may take.
+    and calls fail at once. A thread of its own, the keeper, opens connections and probes: no request pays for either.
+
+    A silence is no proof: on a busy machine the server, or this process, was not running for a moment. It puts the
+    server in doubt: calls fail at once, but for patient ones, which hear an answer that is late, and the keeper tries
+    the server with more patience, which ends the doubt or opens the breaker. Only the kernel calls a server silent,
+    never this process's own clock.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Node:
         self.name = name
         self._connect = connect
         self._timeout_seconds = timeout_seconds
-        self._connect_timeout_seconds = max(0.25, 4 * timeout_seconds)
+        self._opening_seconds = max(0.25, 4 * timeout_seconds)
         self.trial = trial
         self._on_change = on_change
         self._redirect = redirect
@@ -78,8 +79,8 @@ class Node:
         self.is_away = False
         self.away_reason = ""
         self._away_since = 0.0
-        # On the monotonic clock; infinitely long ago while it never was away.
-        self.recovered_at = float("-inf")
+        # On the monotonic clock: when the server may last have lost what it knew; infinitely long ago if never.
+        self.reconnected_at = float("-inf")
         self._generation = 0
         self._idle: deque[Link] = deque()
         # Every link that is not closed; changed under the lock.
@@ -88,7 +89,8 @@ class Node:
         self._wanted_count = 0
         self._waiting_count = 0
         self._connecting_since: float | None = None
-        self._soft_faults: deque[float] = deque(maxlen=SOFT_FAULTS_TO_OPEN)
+        self._soft_faults = Burst()
+        self._is_doubted = False
         self._condition = threading.Condition(threading.Lock())
         self._keeper: threading.Thread | None = None
         self._is_closed = False
@@ -101,8 +103,7 @@ class Node:
         Raises:
             StoreAwayError: the server is away.
         """
-        now = time.monotonic()
-        return scripts.read_values(self.call(scripts.pack_decide(charges), 1, now=now)[0])
+        return scripts.read_values(self.call(scripts.pack_decide(charges), 1, now=time.monotonic())[0])
 
     def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
         """Give back what ``charges`` took under ``stamps``, one stamp for each limit.
@@ -112,7 +113,9 @@ class Node:
         """
         self.call(scripts.pack_refund(charges, stamps), 1, now=time.monotonic())
 
-    def call(self, payload: bytes, replies_count: int, *, now: float, is_late: bool = False) -> list[Reply]:
+    def call(
+        self, payload: bytes, replies_count: int, *, now: float, is_late: bool = False, is_patient: bool = False
+    ) -> list[Reply]:
         """Return the replies to ``payload`` within the budget that began at ``now`` (on the monotonic clock).
 
         A call that is late has spent part of it elsewhere already.
@@ -120,24 +123,28 @@ class Node:
         Raises:
             StoreAwayError: the server is away, or answered that it can do nothing.
         """
-        return self.finish(self.start(payload, now=now, is_late=is_late), payload, replies_count, now=now)
+        link = self.start(payload, now=now, is_late=is_late, is_patient=is_patient)
+        return self.finish(link, payload, replies_count, now=now, is_patient=is_patient)
 
-    def start(self, payload: bytes, *, now: float, is_late: bool = False) -> Link:
+    def start(self, payload: bytes, *, now: float, is_late: bool = False, is_patient: bool = False) -> Link:
         """Send ``payload``; return the link that its replies will come by, for ``finish`` alone.
 
         Raises:
             StoreAwayError: the server is away.
         """
-        link = self.take(now)
+        link = self.take(now, is_patient=is_patient)
         if is_late:
-            link.limit_wait(now + self._timeout_seconds - time.monotonic())
+            # What was spent elsewhere is no fault of this server's.
+            link.limit_wait(max(now + self._timeout_seconds - time.monotonic(), self._timeout_seconds / 2))
         try:
             link.send(payload)
         except LinkError as error:
             self.fail(link, error)
         return link
 
-    def finish(self, link: Link, payload: bytes, replies_count: int, *, now: float) -> list[Reply]:
+    def finish(
+        self, link: Link, payload: bytes, replies_count: int, *, now: float, is_patient: bool = False
+    ) -> list[Reply]:
         """Return the replies to the ``payload`` that was sent by ``link``.
 
         Raises:
@@ -147,34 +154,47 @@ class Node:
         try:
             replies = link.receive(replies_count, deadline)
         except LinkError as error:
-            self.fail(link, error)
+            if not (is_patient and error.is_silence):
+                self.fail(link, error)
+            replies = self._hear_late(link, replies_count)
         for reply in replies:
             if isinstance(reply, ReplyError):
                 return self._handle_errors(link, payload, replies, deadline)
         self.give_back(link)
         return replies
 
-    def take(self, now: float) -> Link:
+    def _hear_late(self, link: Link, replies_count: int) -> list[Reply]:
+        """Return the replies of a server that was silent, if it speaks before the keeper gives it up.
+
+        Raises:
+            StoreAwayError: it does not.
+        """
+        self._doubt()
+        link.limit_wait(self._opening_seconds)
+        try:
+            return link.receive(replies_count, time.monotonic() + self._opening_seconds)
+        except LinkError as error:
+            self.fail(link, error)
+
+    def take(self, now: float, *, is_patient: bool = False) -> Link:
         """Return a link to use alone until it is given back or has failed.
 
         Raises:
             StoreAwayError: the server is away, or there is no link in time.
         """
-        if self.is_away:
+        if self.is_away or (self._is_doubted and not is_patient):
             raise StoreAwayError(self.name)
-        try:
-            link = self._idle.pop()
-        except IndexError:
-            return self._wait_for_link(now)
-        # A server that restarted or has a timeout of its own closes idle connections: that is no outage.
-        while now - link.used_at > IDLE_CHECK_SECONDS and link.is_dead():
-            self._drop(link)
+        while True:
             try:
                 link = self._idle.pop()
             except IndexError:
-                return self._wait_for_link(now)
-        link.used_at = now
-        return link
+                return self._wait_for_link(now, is_patient=is_patient)
+            # A server that restarted or has a timeout of its own closes idle connections: that is no outage.
+            if now - link.used_at <= IDLE_CHECK_SECONDS or not link.is_dead():
+                link.used_at = now
+                return link
+            self.reconnected_at = now
+            self._drop(link)
 
     def give_back(self, link: Link) -> None:
         """Take ``link`` back for others to use."""
@@ -188,7 +208,7 @@ class Node:
                 self._condition.notify()
 
     def fail(self, link: Link, error: LinkError) -> NoReturn:
-        """Open the breaker because ``link`` broke.
+        """Open the breaker because ``link`` broke, or doubt the server because it was silent.
 
         Raises:
             StoreAwayError: always.
@@ -196,19 +216,26 @@ class Node:
         self._drop(link)
         # A link from before the last opening tells nothing about the server of now.
         if link.generation == self._generation:
-            self.trip(str(error), is_silent=error.is_silence)
+            if error.is_silence:
+                self._doubt()
+            else:
+                self.trip(str(error))
         raise StoreAwayError(self.name) from error
+
+    def _doubt(self) -> None:
+        with self._condition:
+            if not self.is_away:
+                self._is_doubted = True
+                self._wake_keeper()
 
     def _handle_errors(self, link: Link, payload: bytes, replies: list[Reply], deadline: float) -> list[Reply]:
         errors = [reply for reply in replies if isinstance(reply, ReplyError)]
         if all(error.code == "NOSCRIPT" for error in errors) and len(errors) == len(replies):
             # Nothing was carried out, so this is the one case that is safe to send again.
             try:
-                answers = link.exchange(scripts.LOAD_ALL + payload, scripts.LOAD_ALL_COUNT + len(replies), deadline)
+                replies, errors = repeat_with_scripts(link, payload, len(replies), deadline)
             except LinkError as error:
                 self.fail(link, error)
-            replies = answers[scripts.LOAD_ALL_COUNT :]
-            errors = [reply for reply in answers if isinstance(reply, ReplyError)]
         self.give_back(link)
         if not errors:
             return replies
@@ -221,20 +248,22 @@ class Node:
 
     def note_soft_fault(self, error: ReplyError) -> None:
         """Count an answer of a server that is reachable but of no use; the third within a second opens the breaker."""
-        now = time.monotonic()
-        self._soft_faults.append(now)
-        faults = self._soft_faults
-        if len(faults) == SOFT_FAULTS_TO_OPEN and now - faults[0] <= SOFT_FAULT_WINDOW_SECONDS:
+        if self._soft_faults.add(time.monotonic()):
             self.trip(error.code)
 
-    def _wait_for_link(self, now: float) -> Link:
-        deadline = now + self._timeout_seconds
+    def _wait_for_link(self, now: float, *, is_patient: bool) -> Link:
+        patience_seconds = self._opening_seconds if is_patient else self._timeout_seconds
+        deadline = now + patience_seconds
+        since = self._connecting_since
+        if since is not None and since <= now - patience_seconds:
+            # Whether that is the server's doing shows when it is over; until then nobody waits for it.
+            raise StoreAwayError(self.name)
         with self._condition:
             self._waiting_count += 1
             self._wanted_count += 1
             self._wake_keeper()
             try:
-                while not self.is_away:
+                while not (self.is_away or (self._is_doubted and not is_patient)):
                     try:
                         link = self._idle.pop()
                     except IndexError:
@@ -244,13 +273,11 @@ class Node:
                         self._condition.wait(left_seconds)
                         continue
                     link.used_at = now
-                    link.limit_wait(deadline - time.monotonic())
+                    left_seconds = now + self._timeout_seconds - time.monotonic()
+                    link.limit_wait(max(left_seconds, self._timeout_seconds / 2))
                     return link
             finally:
                 self._waiting_count -= 1
-            since = self._connecting_since
-        if since is not None and since <= now + self._timeout_seconds / 2:
-            self.trip("no connection in time")
         raise StoreAwayError(self.name)
 
     def _drop(self, link: Link) -> None:
@@ -269,6 +296,7 @@ class Node:
             if self.is_away or self._is_closed:
                 return
             self.is_away = True
+            self._is_doubted = False
             self.away_reason = reason
             self._away_since = time.monotonic()
             self._generation += 1
@@ -294,9 +322,9 @@ class Node:
             self._links.update(links)
             self._idle.extend(links)
             self._soft_faults.clear()
-            self.recovered_at = time.monotonic()
+            self.reconnected_at = time.monotonic()
             self.is_away = False
-            away_seconds = self.recovered_at - self._away_since
+            away_seconds = self.reconnected_at - self._away_since
         self.changes_count += 1
         logger.warning("rate limit store %s is back after %.1f s", self.name, away_seconds)
         self._on_change(self)
@@ -316,7 +344,7 @@ class Node:
         for link in dropped:
             link.close()
         if is_waiting and keeper is not None and keeper is not threading.current_thread():
-            keeper.join(timeout=2 * self._connect_timeout_seconds)
+            keeper.join(timeout=2 * self._opening_seconds)
 
     def _wake_keeper(self) -> None:
         """Have the keeper running and looking; the lock is held."""
@@ -329,12 +357,10 @@ class Node:
         probes_count = 0
         while True:
             with self._condition:
-                while not (self._wanted_count or self.is_away or self._is_closed):
+                while not (self._wanted_count or self.is_away or self._is_doubted or self._is_closed):
                     self._condition.wait()
                 if self.is_away and not self._is_closed:
-                    delay = min(PROBE_DELAY_SECONDS * PROBE_DELAY_GROWTH**probes_count, PROBE_DELAY_MAX_SECONDS)
-                    pause_seconds = delay * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
-                    self._condition.wait_for(lambda: self._is_closed, pause_seconds)
+                    self._condition.wait_for(lambda: self._is_closed, choose_pause(probes_count))
             if self._is_closed:
                 return
             if self.is_away:
@@ -363,19 +389,21 @@ class Node:
     def _open_wanted(self) -> None:
         with self._condition:
             generation = self._generation
-            if len(self._links) >= MAX_LINKS:
+            if len(self._links) >= MAX_LINKS and not self._is_doubted:
                 self._wanted_count = 0
                 return
             self._connecting_since = time.monotonic()
         try:
             link = self._open_link()
         except (RedisError, LinkError, OSError, ValueError) as error:
-            self.trip(type(error).__name__)
+            self.trip(type(error).__name__, is_silent=isinstance(error, (RedisTimeoutError, LinkError)))
             return
         finally:
             self._connecting_since = None
         with self._condition:
             if generation == self._generation:
+                # It has answered, with the scripts, a moment ago.
+                self._is_doubted = False
                 self._links.add(link)
                 self._wanted_count = max(0, self._wanted_count - 1)
                 self._idle.append(link)
@@ -384,20 +412,9 @@ class Node:
         link.close()
 
     def _open_link(self) -> Link:
-        """Return a new link whose server knows the scripts.
-
-        Raises:
-            redis.exceptions.RedisError, LinkError, OSError, ValueError: there is none to be had.
-        """
-        generation = self._generation
-        connection = self._connect(timeout_seconds=self._connect_timeout_seconds)
-        link = Link(connection, timeout_seconds=self._connect_timeout_seconds, generation=generation)
-        try:
-            deadline = time.monotonic() + self._connect_timeout_seconds
-            replies = link.exchange(scripts.LOAD_ALL, scripts.LOAD_ALL_COUNT, deadline)
-            check_replies(replies)
-            link.limit_wait(self._timeout_seconds)
-        except LinkError:
-            link.close()
-            raise
-        return link
+        return open_link(
+            self._connect,
+            opening_seconds=self._opening_seconds,
+            timeout_seconds=self._timeout_seconds,
+            generation=self._generation,
+        )

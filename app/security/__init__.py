@@ -32,6 +32,7 @@ from .sessions import (
     renew_browser_session,
     start_browser_session,
 )
+from .signatures import SessionCookies
 from .stored_hashes import UnsupportedHash, parse_stored_hash
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "PasswordPolicy",
     "Principal",
     "ReauthenticationRequired",
+    "SessionCookies",
     "UnsupportedHash",
     "WeakPassword",
     "check_guards",

@@ -15,6 +15,7 @@ from flask import after_this_request, current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .sessions import carries_bearer, list_signing_keys
+from .signatures import Signer
 
 if TYPE_CHECKING:
     from flask import Response
@@ -89,6 +90,7 @@ def _make_serializer(email: str) -> URLSafeTimedSerializer:
     # The account is part of the key and not of the cookie, where whoever uses the computer next could read it.
     return URLSafeTimedSerializer(
         list_signing_keys(current_app)[::-1],  # the last one signs
+        signer=Signer,
         salt=f"gatehouse device cookie of {email}",
         signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
     )

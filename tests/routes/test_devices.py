@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+    from tests.conftest import Clock
     from tests.factories import Factory
 
 NEW_KEY = "CB7OhtGgEuCcii9RguQ70takB06El5TyWPLAeiDtRnGaYFfK"
@@ -52,6 +53,15 @@ def test_a_browser_that_signed_in_has_a_key_of_its_own_also_after_signing_out(
     # Signing in again is no way to another budget.
     user_browser.post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
     assert find_account(app, {"email": user.email}, device=user_browser.cookies["device"]) == key
+
+
+@pytest.mark.parametrize(("behind_seconds", "is_known"), [(1, True), (60, True), (61, False)])
+def test_a_host_whose_clock_is_behind_by_up_to_a_minute_knows_the_browser(
+    app: Flask, clock: Clock, user: Any, user_browser: Browser, *, behind_seconds: int, is_known: bool
+) -> None:
+    clock.advance(-behind_seconds)
+    key = find_account(app, {"email": user.email}, device=user_browser.cookies["device"])
+    assert (key != user.email) is is_known
 
 
 def test_registering_makes_the_browser_known_too(app: Flask, browser: Browser) -> None:

@@ -259,3 +259,14 @@ def test_sessions_that_ran_out_go_with_the_next_sign_in(app: Flask, clock: Clock
     factory.sign_in(user)
     with app.app_context():
         assert db.session.scalar(sa.select(sa.func.count()).select_from(Session)) == 1
+
+
+@pytest.mark.parametrize(("behind_seconds", "is_known"), [(1, True), (60, True), (61, False)])
+def test_a_host_whose_clock_is_behind_by_up_to_a_minute_knows_what_another_one_signed(
+    clock: Clock, user_browser: Browser, *, behind_seconds: int, is_known: bool
+) -> None:
+    token = user_browser.csrf_token()
+    clock.advance(-behind_seconds)
+    assert user_browser.get(ME).status_code == (200 if is_known else 401)
+    answer = user_browser.client.patch(ME, json={"name": "Ada"}, headers={"X-CSRF-Token": token})
+    assert answer.status_code == (200 if is_known else 403)

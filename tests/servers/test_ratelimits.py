@@ -16,7 +16,7 @@ from app.ratelimit.plan import Charge, compile_plan
 from tests.cli.conftest import Operator
 from tests.factories import Browser, Factory
 from tests.servers.redis_clusters import running_cluster
-from tests.servers.redis_servers import RedisServer, running, wait_until
+from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,6 +67,22 @@ def guess(browser: Browser, email: str) -> int:
 def wait_for_store(browser: Browser) -> None:
     """Return when the application decides in the store: before its first connection it decides by itself."""
     wait_until(lambda: browser.get("/readyz").get_json()["status"] == "ok" and browser.get(LIMITS).status_code < 500)
+
+
+def test_readiness_tells_of_a_store_that_is_dead_though_no_decision_asked_it(make_app: Callable[..., Flask]) -> None:
+    with running() as server:
+        browser = Browser(make_app(**SETTINGS, RATELIMIT_STORAGE_URI=f"redis://127.0.0.1:{server.port}"))
+        wait_until(lambda: browser.get("/readyz").get_json()["checks"]["ratelimit"] == "ok")
+        server.kill()
+        wait_until(lambda: browser.get("/readyz").get_json()["checks"]["ratelimit"] == "degraded")
+        server.start()
+        wait_until(lambda: browser.get("/readyz").get_json()["checks"]["ratelimit"] == "ok")
+
+
+def test_readiness_tells_of_a_cluster_that_was_never_there(make_app: Callable[..., Flask]) -> None:
+    uri = f"redis+cluster://127.0.0.1:{find_free_port()}"
+    browser = Browser(make_app(**SETTINGS, RATELIMIT_STORAGE_URI=uri))
+    wait_until(lambda: browser.get("/readyz").get_json()["checks"]["ratelimit"] == "degraded")
 
 
 def test_one_process_shows_and_clears_what_all_counted_and_refused(make_app: Callable[..., Flask], uri: str) -> None:

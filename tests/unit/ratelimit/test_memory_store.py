@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from hypothesis import settings
@@ -12,6 +14,8 @@ from app.ratelimit.memory import MemoryStore
 from tests.ratelimit_model import StoreMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from app.ratelimit.decision import Store
 
 
@@ -50,6 +54,30 @@ def test_parallel_threads_never_get_more_than_the_limit() -> None:
     for thread in threads:
         thread.join()
     assert sum(admitted) == 50
+
+
+def test_a_decision_has_the_store_to_itself() -> None:
+    both_inside = threading.Barrier(2)
+    meetings: list[bool] = []
+
+    class Rows(tuple[object, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[object]:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both_inside.wait(timeout=0.2)
+                meetings.append(True)
+            return super().__iter__()
+
+    store = MemoryStore()
+    plan = SimpleNamespace(rows=Rows(compile_plan("5/hour").rows))
+    threads = [threading.Thread(target=store.decide, args=([Charge(plan, "one")],)) for _ in range(2)]  # type: ignore[arg-type]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not meetings
+    assert store.show("one")
 
 
 def test_clearing_a_subject_gives_it_a_fresh_start() -> None:
