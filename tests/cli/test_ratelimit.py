@@ -20,7 +20,7 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 
 def test_limits_are_listed_set_and_reset(operator: Operator) -> None:
-    assert operator.do("ratelimit", "set", "login", "7/hour")["limits"] == "7/hour"
+    assert operator.do("ratelimit", "set", "login", "7 per hour")["limits"] == "7 per hour"
     assert operator.do("ratelimit", "set", "login", "70/hour", "--role", "admin")["roles"] == {"admin": "70/hour"}
     listed = {limit["name"]: limit for limit in operator.do("ratelimit", "list")}
     assert (listed["login"]["limits"], listed["login"]["configured"]) == ("7/hour", "5/hour")

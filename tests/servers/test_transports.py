@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from app.ratelimit import Charge, Engine, compile_plan
 from tests.servers.harness.tls import Authority
 from tests.servers.redis_clusters import running_cluster, running_sentinels
@@ -78,6 +80,15 @@ def test_an_acl_user_with_no_more_rights_than_the_limiter_needs() -> None:
         make_limiter_user(server, RIGHTS)
         assert_decides_in_store(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
         assert_stays_away(f"redis://nobody:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
+
+
+@pytest.mark.parametrize(("rights", "told"), [(RIGHTS, []), (f"{RIGHTS} +info", ["allkeys-lru"])])
+def test_a_user_with_the_right_to_info_lets_the_doctor_read_the_memory_policy(rights: str, told: list[str]) -> None:
+    with running("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server:
+        make_limiter_user(server, rights)
+        engine = Engine(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
+        assert engine.inspector.find_evicting_policies() == told
+        engine.close()
 
 
 def make_tls(
