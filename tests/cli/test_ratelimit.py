@@ -23,7 +23,7 @@ def test_limits_are_listed_set_and_reset(operator: Operator) -> None:
     assert operator.do("ratelimit", "set", "login", "7 per hour")["limits"] == "7 per hour"
     assert operator.do("ratelimit", "set", "login", "70/hour", "--role", "admin")["roles"] == {"admin": "70/hour"}
     listed = {limit["name"]: limit for limit in operator.do("ratelimit", "list")}
-    assert (listed["login"]["limits"], listed["login"]["configured"]) == ("7/hour", "5/hour")
+    assert (listed["login"]["limits"], listed["login"]["configured"]) == ("7 per hour", "5/hour")
     lines = operator.run("ratelimit", "list").stdout.splitlines()
     assert lines[0].split() == ["NAME", "ROLE", "LIMITS", "CONFIGURED"]
     assert ["login", "admin", "70/hour"] in [line.split() for line in lines]
