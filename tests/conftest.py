@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from app import create_app, utils
 from app.config import Settings
+from app.extensions import limiter
 from app.security import passwords
 from tests.databases import TEST_ENVIRON, make_databases
 from tests.factories import Browser, Factory
@@ -149,6 +150,14 @@ def cheap_hashing() -> Iterator[None]:
         yield
 
 
+def close(app: Flask) -> None:
+    """Close the connections of ``app``, and end the threads that look after them: later tests are not theirs."""
+    app.extensions["database"].kw["bind"].dispose()
+    with app.app_context():
+        if limiter.engine is not None:
+            limiter.engine.close()
+
+
 @pytest.fixture(scope="module")
 def make_shared_app(databases: Databases) -> Iterator[Callable[..., Flask]]:
     """Make an application, and a database, that all tests of a module share."""
@@ -161,7 +170,7 @@ def make_shared_app(databases: Databases) -> Iterator[Callable[..., Flask]]:
 
     yield make
     for url, app in apps.items():
-        app.extensions["database"].kw["bind"].dispose()
+        close(app)
         databases.put_back(url)
 
 
@@ -176,7 +185,7 @@ def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
 
     yield make
     for app in apps:
-        app.extensions["database"].kw["bind"].dispose()
+        close(app)
 
 
 @pytest.fixture

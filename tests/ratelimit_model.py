@@ -97,8 +97,11 @@ class Model:
         first = now
         if units and (charge.cost > 1 or now in units):
             first = max(now, max(units) + 1)
-        bucket = now // limit.bucket_us if limit.bucket_us else 0
-        entry = Entry(key, [first + place for place in range(charge.cost)], bucket, charge.cost)
+        bucket, instants = 0, [first + place for place in range(charge.cost)]
+        if limit.bucket_us:
+            # A bucket holds a number of units: none of them was moved to a microsecond of its own, beyond its end.
+            bucket, instants = now // limit.bucket_us, [now] * charge.cost
+        entry = Entry(key, instants, bucket, charge.cost)
         self.entries.append(entry)
         return entry
 
