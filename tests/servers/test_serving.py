@@ -101,6 +101,17 @@ def test_a_kept_alive_connection_is_answered_after_the_door_has_closed(start: Ca
     assert process.wait() == 0
 
 
+def test_a_kept_alive_connection_that_asks_nothing_does_not_hold_up_the_end(start: Callable[..., Process]) -> None:
+    process = start(worker__DRAIN_IDLE_SECONDS=0.1)
+    with process.connect() as connection:
+        connection.sendall(request("/"))
+        read_answer(connection)
+        begun = time.monotonic()
+        process.popen.terminate()
+        assert process.wait() == 0
+    assert time.monotonic() - begun < 8
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can close a listener without a race")
 def test_a_connection_that_waits_for_a_busy_worker_is_answered_during_the_drain(start: Callable[..., Process]) -> None:
     process = start(workers=1, threads=1)
@@ -194,6 +205,12 @@ def test_a_body_that_was_cut_short_never_reaches_the_application(start: Callable
         (b"GET / HTTP/1.1\nHost: x\n\n", 400),
         (request("/", "Expect: tea"), 417),
         (request("/read", "Transfer-Encoding: chunked", body=b"1;" + b"a" * 9000, method="POST"), 400),
+        (
+            request(
+                "/read", "Transfer-Encoding: chunked", body=(b"1;" + b"a" * 100 + b"\r\na\r\n") * 700, method="POST"
+            ),
+            400,
+        ),
     ],
 )
 def test_a_malformed_request_is_a_problem(start: Callable[..., Process], raw: bytes, status: int) -> None:

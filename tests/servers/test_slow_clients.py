@@ -8,10 +8,12 @@ import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
+from app.server.connection import HEAD_SECONDS
 
 from .harness.serving import CLOSED, get_status, read_answer, request, wait_until
 
@@ -138,6 +140,30 @@ def test_a_request_that_takes_too_long_is_a_problem(
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize(
+    ("beginning", "constants"),
+    [
+        (b"GET / HTTP/1.1\r\nX-Slow: ", {"worker__HEAD_SECONDS": 0.4}),
+        (request("/read", "Content-Length: 1000", method="POST"), {"worker__REQUEST_SECONDS": 0.4}),
+    ],
+    ids=["head", "body"],
+)
+def test_a_request_that_trickles_in_gets_no_more_time(
+    start: Callable[..., Process], beginning: bytes, constants: dict[str, float]
+) -> None:
+    process = start(workers=1, threads=1, **constants)
+    begun = time.monotonic()
+    with process.connect() as connection:
+        connection.sendall(beginning)
+        connection.settimeout(0.1)
+        answer = b""
+        while not answer and time.monotonic() - begun < 5:
+            connection.sendall(b"a")
+            with suppress(TimeoutError):
+                answer = connection.recv(65536)
+    assert get_status(answer) == "408"
+
+
 def test_a_request_in_pieces_is_one_request(start: Callable[..., Process]) -> None:
     process = start(workers=1, threads=1)
     whole = request(
@@ -197,11 +223,17 @@ def test_newcomers_get_in_while_kept_alive_connections_keep_all_threads_busy(sta
             thread.join()
 
 
-def test_few_file_descriptors_and_many_half_sent_requests_keep_nobody_out(start: Callable[..., Process]) -> None:
-    process = start(workers=1, threads=2, files=64)
+@pytest.mark.parametrize("constants", [{}, {"master__OWN_FILES": 0}], ids=["reserved", "used up"])
+def test_few_file_descriptors_and_many_half_sent_requests_keep_nobody_out(
+    start: Callable[..., Process], constants: dict[str, float]
+) -> None:
+    process = start(workers=1, threads=2, files=64, **constants)
     with ExitStack() as stack:
         for _ in range(80):
             stack.enter_context(process.connect()).sendall(b"GET / HTTP/1.1\r\n")
+        begun = time.monotonic()
+        assert process.ask("/") == "200"
+        assert time.monotonic() - begun < HEAD_SECONDS / 2, "room was made before their time was over"
         assert measure_p95(process) < WANTED_SECONDS
 
 

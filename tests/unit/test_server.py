@@ -3,10 +3,12 @@ from __future__ import annotations
 import gc
 import socket
 import sys
+from unittest.mock import Mock
 
 import pytest
 
 from app.server import is_draining
+from app.server.connection import SEND_BYTES, Connection, State
 from app.server.draining import set_draining
 from app.server.listener import AddressUnavailable, check_address, stop_handshakes
 from app.server.master import _Application
@@ -59,6 +61,22 @@ def test_a_socket_that_takes_no_filter_is_left_alone() -> None:
             raise OSError
 
     assert not stop_handshakes([Refusing()])
+
+
+def test_a_reader_earns_more_time_by_reading_enough_and_not_by_a_byte() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = Connection(ours, "", "", Mock())
+        connection.wait_for(State.SENDING, 1)
+        deadline = connection.deadline
+        for size, is_enough in ((SEND_BYTES - 1, False), (1, True), (1, False)):
+            connection.outgoing.sendall(b"a" * size)
+            while connection.outgoing.size:
+                connection.outgoing.flush()
+                theirs.recv(65536)
+            connection.note_progress()
+            assert (connection.deadline > deadline) is is_enough
+            deadline = connection.deadline
 
 
 def test_an_address_that_nobody_can_listen_on_is_named_with_its_setting() -> None:
