@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ratelimit import Engine
+from app.ratelimit import Charge, Engine, compile_plan
 from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import By, NamedLimits, Policy, Rule
 from tests.factories import PASSWORD, Browser, Factory
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from app.ratelimit import Charge, Decision
+    from app.ratelimit import Decision
 
 pytestmark = pytest.mark.server("redis")
 
@@ -87,6 +87,20 @@ def test_only_the_confirmed_failures_refuse_for_good(guess: tuple[Engine, Callab
         refused = decide()
         assert not refused.is_admitted
         assert not refused.is_pending
+
+
+def test_what_a_lasting_limit_refuses_is_refused_for_good_whatever_is_open_beside_it(
+    guess: tuple[Engine, Callable[[], Decision]],
+) -> None:
+    engine, _decide = guess
+    # Several subjects, so that a cluster decides on several servers.
+    opened = [make_charges(uuid.uuid4().hex) for _ in range(4)]
+    assert all(engine.decide(*charges).is_admitted for charges in opened for _ in range(AMOUNT))
+    used_up = Charge(compile_plan("1/hour", scope="lasting"), uuid.uuid4().hex)
+    assert engine.decide(used_up).is_admitted
+    for charges in opened:
+        assert engine.decide(*charges).is_pending
+        assert not engine.decide(*charges, used_up).is_pending
 
 
 @pytest.fixture

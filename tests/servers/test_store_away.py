@@ -48,6 +48,13 @@ def ask(engine: Engine, subject: str = "someone", plan: Plan = PLAN, cost: int =
     return decision
 
 
+def hold_links(engine: Engine, count: int) -> None:
+    """Have as many connections to the store open as so many decisions at once need."""
+    node = engine._transport.nodes[0]  # type: ignore[union-attr]
+    for link in [node.take(time.monotonic(), is_patient=True) for _ in range(count)]:
+        node.give_back(link)
+
+
 def wait_for_return(engine: Engine) -> None:
     wait_until(lambda: not engine.is_degraded, seconds=10, what="the return of the store")
     wait_until(lambda: not ask(engine).is_local, seconds=10, what="a decision by the store")
@@ -71,6 +78,23 @@ def test_after_one_silence_no_decision_waits_and_a_store_that_stays_silent_is_le
     wait_for_return(engine)
 
 
+def test_of_many_connections_to_a_silent_store_one_is_tried(server: RedisServer) -> None:
+    engine = Engine(f"redis://127.0.0.1:{server.port}", budget_ms=200)
+    wait_until(lambda: not ask(engine).is_local)
+    hold_links(engine, 4)
+    server.freeze()
+    try:
+        assert ask(engine).is_local
+        started = time.monotonic()
+        for _ in range(3):
+            assert ask(engine).is_local
+        # Each would wait for 0.14 s, and the store is given up after 0.56 s.
+        assert time.monotonic() - started < 0.2
+    finally:
+        server.thaw()
+        engine.close()
+
+
 def test_a_silence_that_ends_soon_is_no_outage(
     server: RedisServer, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,9 +111,10 @@ def test_a_strict_decision_hears_an_answer_that_is_late(server: RedisServer) -> 
         engine = Engine(f"redis://127.0.0.1:{proxy.port}")
         wait_until(lambda: not ask(engine).is_local)
         proxy.fault = Fault(delay_seconds=0.08)
-        # Twice: the doubt that the first casts on the store makes other decisions local, not these.
+        # Again: the doubt that the first casts on the store makes other decisions local, not these.
         assert not ask(engine, plan=STRICT).is_local
         assert not ask(engine, plan=STRICT).is_local
+        assert not engine.decide(Charge(PLAN, "someone"), Charge(STRICT, "someone")).is_local
         assert ask(engine).is_local
         assert not engine.is_degraded
         proxy.fault = NO_FAULT
@@ -100,9 +125,7 @@ def test_a_strict_decision_hears_an_answer_that_is_late(server: RedisServer) -> 
 def test_strict_decisions_wait_for_a_silent_store_until_it_is_given_up_and_no_longer(server: RedisServer) -> None:
     engine = Engine(f"redis://127.0.0.1:{server.port}", budget_ms=200)
     wait_until(lambda: not ask(engine).is_local)
-    links = [engine._transport.nodes[0].take(time.monotonic(), is_patient=True) for _ in range(2)]  # type: ignore[union-attr]
-    for link in links:
-        engine._transport.nodes[0].give_back(link)  # type: ignore[union-attr]
+    hold_links(engine, 2)
     server.freeze()
     try:
         waits: list[float] = []
@@ -142,11 +165,17 @@ def test_a_connection_from_before_an_outage_is_not_used_after_it_and_tells_nothi
     assert not node.is_away
 
 
-def test_a_killed_store_is_used_again_after_its_restart(server: RedisServer, engine: Engine) -> None:
+def test_a_killed_store_is_used_again_after_its_restart_over_as_many_connections(
+    server: RedisServer, engine: Engine
+) -> None:
+    hold_links(engine, 5)
     server.kill()
     assert ask(engine).is_local
     server.start()
-    wait_for_return(engine)
+    wait_until(lambda: not engine.is_degraded, seconds=10, what="the return of the store")
+    # All but the one that found out.
+    assert len(engine._transport.nodes[0]._idle) == 4  # type: ignore[union-attr]
+    assert not ask(engine).is_local
 
 
 def test_each_change_of_state_is_one_line_of_log(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from types import SimpleNamespace
@@ -11,7 +12,18 @@ import pytest
 from flask import Blueprint, Flask, request
 
 from app.ratelimit import LimitError, StorageUriError
-from app.ratelimit.adapter import By, Caller, Limiter, NamedLimits, RateLimited, exempt, rate_limit
+from app.ratelimit.adapter import (
+    WAIT_SECONDS,
+    WAITERS_DEFAULT,
+    By,
+    Caller,
+    Limiter,
+    NamedLimits,
+    OutcomeOpen,
+    RateLimited,
+    exempt,
+    rate_limit,
+)
 from app.ratelimit.rules import measure_generosity
 from tests.servers.harness.ports import find_free_port
 
@@ -27,11 +39,12 @@ def find_account() -> str:
 account = By("account", find_account)
 
 
-def make_app(**settings: object) -> tuple[Flask, Limiter]:
+def make_app(*, most_waiting: int = WAITERS_DEFAULT, **settings: object) -> tuple[Flask, Limiter]:
     app = Flask("shop")
     limiter = Limiter()
     named = {"storage_uri": "memory://", "login": "3/minute", **settings}
-    limiter.init_app(app, SimpleNamespace(workers=1, **{f"ratelimit_{name}": value for name, value in named.items()}))
+    values = SimpleNamespace(workers=1, **{f"ratelimit_{name}": value for name, value in named.items()})
+    limiter.init_app(app, values, most_waiting=most_waiting)
 
     @app.errorhandler(RateLimited)
     def refuse(error: RateLimited) -> tuple[dict[str, object], int]:
@@ -151,8 +164,57 @@ def test_a_lasting_limit_refuses_at_once_whatever_is_open_beside_it() -> None:
         thread.join()
 
 
+def test_only_so_many_wait_for_the_outcome_of_others_and_the_rest_is_told_at_once() -> None:
+    app, _ = make_app(login="1/minute", most_waiting=1)
+    entered, may_end = threading.Event(), threading.Event()
+
+    @app.errorhandler(OutcomeOpen)
+    def tell(error: OutcomeOpen) -> tuple[str, int]:
+        return error.code, error.status
+
+    @app.post("/")
+    @rate_limit("RATELIMIT_LOGIN", failures_only=True)
+    def view() -> str:
+        entered.set()
+        assert may_end.wait(20)
+        return ""
+
+    answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+    threads = [
+        threading.Thread(target=lambda: answers.put(app.test_client().post("/").status_code), daemon=True)
+        for _ in range(4)
+    ]
+    threads[0].start()
+    assert entered.wait(20)
+    started = time.monotonic()
+    for thread in threads[1:]:
+        thread.start()
+    assert [answers.get(timeout=20) for _ in range(2)] == [503] * 2
+    assert time.monotonic() - started < WAIT_SECONDS / 2
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    assert [answers.get() for _ in range(2)] == [200] * 2
+
+
+def test_limits_that_a_function_makes_up_are_not_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.ratelimit.rules.PLANS_MAX", 3)
+    app, limiter = make_app()
+
+    @app.post("/<int:amount>")
+    @rate_limit(lambda: f"{(request.view_args or {})['amount']}/minute")
+    def view(amount: int) -> str:
+        return str(amount)
+
+    client = app.test_client()
+    assert [client.post(f"/{amount}").status_code for amount in range(10, 30)] == [200] * 20
+    with app.app_context():
+        assert limiter.policy is not None
+        assert len(limiter.policy._plans) <= 3
+
+
 def test_a_rule_that_allows_all_in_an_outage_stands_beside_one_that_refuses() -> None:
-    app, _ = make_app(storage_uri=f"redis://127.0.0.1:{find_free_port()}")
+    app, limiter = make_app(storage_uri=f"redis://127.0.0.1:{find_free_port()}")
 
     @app.post("/")
     @rate_limit("1/minute")
@@ -161,6 +223,9 @@ def test_a_rule_that_allows_all_in_an_outage_stands_beside_one_that_refuses() ->
         return ""
 
     assert ask(app.test_client(), "/", 3) == [200, 429, 429]
+    with app.app_context():
+        assert limiter.engine is not None
+        limiter.engine.close()
 
 
 def test_two_ways_to_find_one_subject_share_its_counters() -> None:
