@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.cli.doctor import check_files
+from app.database.resuming import TABLE
 from app.extensions import db
 from tests.cli.conftest import Operator
 from tests.servers.redis_servers import find_free_port, running
@@ -122,6 +123,25 @@ def test_a_database_without_its_migrations_is_a_fault(
     code, ill = examine(make_app(DATABASE_URL=make_database(is_migrated=False)))
     assert code == 1
     assert ill["migrations"] == "fault"
+
+
+def test_a_migration_that_ended_half_way_is_a_fault(app: Flask) -> None:
+    def execute(*statements: str) -> None:
+        with app.app_context(), db.engine.connect().execution_options(is_write=True) as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            connection.commit()
+
+    execute(
+        f"CREATE TABLE {TABLE} (revision VARCHAR(32) PRIMARY KEY, is_upgrade INTEGER)",
+        f"INSERT INTO {TABLE} VALUES ('0002', 1)",  # noqa: S608 - our own name
+    )
+    try:
+        report = Operator(app).run("doctor", "--json")
+    finally:
+        execute(f"DROP TABLE {TABLE}")
+    assert report.exit_code == 1
+    assert "schema_interrupted" in {finding["code"] for finding in json.loads(report.stdout)["findings"]}
 
 
 def test_a_store_that_nobody_has_asked_yet_and_does_not_answer_is_a_fault(

@@ -290,6 +290,13 @@ def test_nobody_imports_a_role_that_allows_more_than_they_may(app: Flask, factor
         assert users.count_users() == 0
 
 
+def test_a_role_that_a_line_names_twice_is_given_once(operator: Operator, factory: Factory, tmp_path: Path) -> None:
+    name = factory.role().name
+    row = {"email": "ada@example.com", "roles": [name, "user", name]}
+    assert operator.do("user", "import", write_lines(tmp_path / "users.jsonl", row))["imported"] == 1
+    assert sorted(operator.do("user", "list")["items"][0]["roles"]) == sorted([name, "user"])
+
+
 def test_a_dry_run_finds_the_same_and_stores_nothing(operator: Operator, factory: Factory, tmp_path: Path) -> None:
     factory.user(email="taken@example.com")
     good = write_lines(tmp_path / "good.jsonl", {"email": "ada@example.com"})

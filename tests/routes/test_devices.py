@@ -70,6 +70,12 @@ def test_registering_makes_the_browser_known_too(app: Flask, browser: Browser) -
     assert key.startswith("ada@example.com/device-")
 
 
+def test_hardly_two_browsers_of_an_account_share_a_key(app: Flask, factory: Factory, user: Any) -> None:
+    browsers = [factory.sign_in(user) for _ in range(8)]
+    keys = {find_account(app, {"email": user.email}, device=browser.cookies["device"]) for browser in browsers}
+    assert len(keys) > 2
+
+
 def test_a_cookie_is_worth_nothing_for_another_account(app: Flask, factory: Factory, user_browser: Browser) -> None:
     other = factory.user()
     device = user_browser.cookies["device"]

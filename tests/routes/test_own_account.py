@@ -137,6 +137,20 @@ def test_a_user_has_so_many_sessions_and_the_oldest_end(
     assert len(browsers[-1].get(f"{ME}/sessions").get_json()["items"]) == 3
 
 
+def test_of_too_many_sessions_from_former_days_the_newest_are_listed_and_the_next_sign_in_ends_the_others(
+    factory: Factory, clock: Clock, user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browsers = []
+    for _ in range(5):
+        clock.advance(1)
+        browsers.append(factory.sign_in(user))
+    monkeypatch.setattr("app.services.sessions.SESSIONS_MAX", 3)
+    listed = browsers[-1].get(f"{ME}/sessions").get_json()["items"]
+    assert [entry["current"] for entry in listed] == [True, False, False]
+    clock.advance(1)
+    assert len(factory.sign_in(user).get(f"{ME}/sessions").get_json()["items"]) == 3
+
+
 def test_many_who_sign_in_at_once_have_no_more_sessions(
     app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,22 @@ def test_a_role_that_is_deleted_while_it_is_given_and_taken_is_unknown_to_whoeve
         assert kinds <= {User, RoleNotFound, type(None)}, outcomes
 
 
+def test_a_role_that_is_changed_while_two_delete_it_goes_once_and_is_unknown_to_the_others(app: Flask) -> None:
+    factory, actor = Factory(app), Actor.system()
+    for number in range(ROUNDS):
+        name = factory.role("users:read", "roles:read", name=f"passing{number}").name
+
+        def delete(name: str = name) -> object:
+            return roles.delete_role(name, actor=actor)
+
+        def update(name: str = name) -> object:
+            return type(roles.update_role(name, permissions=["users:read", "audit:read"], actor=actor))
+
+        *deleted, updated = run_at_once(app, delete, delete, update)
+        assert sorted(type(outcome).__name__ for outcome in deleted) == ["NoneType", "RoleNotFound"], deleted
+        assert updated is Role or isinstance(updated, RoleNotFound), updated
+
+
 def test_only_an_address_that_is_there_already_is_called_taken(app: Flask, factory: Factory) -> None:
     first, second = factory.user(), factory.user()
     with app.app_context():

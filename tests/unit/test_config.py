@@ -277,6 +277,18 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
         process.join(30)
 
 
+def test_who_made_a_key_first_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (secrets.token_urlsafe(48) for _ in range(2))
+
+    def be_overtaken(_size: int) -> str:
+        (tmp_path / "var" / "secret_key").write_text(first)
+        return second
+
+    monkeypatch.setattr("app.config.secrets.token_urlsafe", be_overtaken)
+    assert load(tmp_path).secret_key == first
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret_key"]
+
+
 def test_settings_that_are_read_anew_leave_alone_what_all_processes_share(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -74,6 +75,8 @@ def test_random_words_and_random_characters_are_accepted(policy: PasswordPolicy,
         "AugustaAdaKing1815",
         "Augusta Ada King Augusta Ada King",
         "king.lovelace@mathematics",
+        "m4ryl3b0n3m4th3m4tic5",
+        "enobelyramecalevol",
     ],
 )
 def test_the_own_name_and_address_count_for_nothing(policy: PasswordPolicy, password: str) -> None:
@@ -107,6 +110,26 @@ def test_no_password_takes_long_to_estimate(policy: PasswordPolicy) -> None:
     for password in ("4@8({[<3691!|70$5+%2" * 12, "0123456789@([{<|!$%+" * 12, "a1!" * 80, "aB3$" * 64, "a" * 256):
         is_accepted(policy, password[:256], EMAIL, NAME)
     assert time.process_time() - started < 1
+
+
+def test_of_many_who_choose_passwords_at_once_each_has_their_own_words_known(policy: PasswordPolicy) -> None:
+    names = ["zarquonbeeblevroom", "quillanthrobustle", "morphindeskargle", "vellumtrascoquin"]
+    accepted: list[bool] = []
+
+    def choose(name: str) -> None:
+        accepted.extend(is_accepted(policy, name[::-1], name) for _ in range(15))
+
+    former = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=choose, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(former)
+    assert accepted == [False] * 60
 
 
 def test_an_invented_password_is_accepted(policy: PasswordPolicy) -> None:
