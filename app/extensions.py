@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from flask import current_app, g
 from flask_login import LoginManager
@@ -18,7 +18,7 @@ from .database import READS_ONCE, DatabaseUnavailable, run_again
 from .ratelimit.adapter import Limiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import sqlalchemy as sa
     from flask import Flask
@@ -69,6 +69,11 @@ class Database:
             yield session
             session.expunge_all()
 
+    def read(self, statement: sa.Executable, parameters: Mapping[str, object]) -> Sequence[sa.Row[Any]]:
+        """Return the rows of one statement that only reads: one round trip, no model, no session."""
+        with self.engine.connect().execution_options(**{READS_ONCE: True}) as connection:
+            return connection.execute(statement, parameters).all()
+
     @property
     def _factory(self) -> sessionmaker[Session]:
         factory: sessionmaker[Session] = current_app.extensions[_EXTENSION]
@@ -92,6 +97,11 @@ csrf = CSRFProtect()
 limiter = Limiter()
 
 
+def _is_writing() -> bool:
+    session: Session | None = g.get(_SESSION)
+    return session is not None and bool(session.info.get(_IS_WRITING))
+
+
 def retried(function: Callable[P, T]) -> Callable[P, T]:
     """Have ``function`` run again, where that is safe, when the connection is lost under it or another wins a race.
 
@@ -104,7 +114,7 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        if db.session.info.get(_IS_WRITING):
+        if _is_writing():
             return function(*args, **kwargs)
 
         def attempt() -> T:

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from .database.search import SearchText, make_search_text
 from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
-from .permissions import ADMIN_ROLE, BUILT_IN_ROLES, PERMISSIONS, ROLE_NAME_MAX_LENGTH
+from .permissions import BUILT_IN_ROLES, ROLE_NAME_MAX_LENGTH, find_allowed
 from .utils import now
 
 NAME_MAX_LENGTH = 200
@@ -112,10 +112,8 @@ class Role(Base):
 
     @property
     def permissions(self) -> frozenset[str]:
-        """What the role allows. ``admin`` allows all there is, what a later release adds included."""
-        if self.name == ADMIN_ROLE:
-            return frozenset(PERMISSIONS)
-        return frozenset(row.permission for row in self.permission_rows) & PERMISSIONS.keys()
+        """What the role allows."""
+        return find_allowed(self.name, (row.permission for row in self.permission_rows))
 
     @property
     def is_built_in(self) -> bool:

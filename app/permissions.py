@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -39,3 +39,11 @@ def is_role_name(text: str) -> bool:
     """Say whether a role could be called ``text``."""
     # Python's $ also matches before a final line feed.
     return len(text) <= ROLE_NAME_MAX_LENGTH and re.fullmatch(ROLE_NAME_PATTERN.strip("^$"), text) is not None
+
+
+def find_allowed(role: str, granted: Iterable[str]) -> frozenset[str]:
+    """Return what a role allows to which ``granted`` was given; ``admin`` allows all there is.
+
+    What a later release adds is included, what it took away is left out.
+    """
+    return frozenset(PERMISSIONS) if role == ADMIN_ROLE else frozenset(granted) & PERMISSIONS.keys()

@@ -229,7 +229,9 @@ def _set_up_session(connection: _Connection, statement_timeout: float, *, must_w
     with connection.cursor() as cursor:
         cursor.execute(
             "SET SESSION sql_mode='TRADITIONAL', SESSION time_zone='+00:00',"
-            f" SESSION innodb_lock_wait_timeout={lock_seconds}, SESSION {limit_name}={limit}"
+            f" SESSION innodb_lock_wait_timeout={lock_seconds}, SESSION {limit_name}={limit},"
+            # MySQL's own would cut a list after 1,024 bytes.
+            " SESSION group_concat_max_len=1048576"
         )
         cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor.execute(LIST_READ_ONLY)

@@ -21,7 +21,7 @@ from .passwords import (
     get_hasher,
     get_policy,
 )
-from .principal import Actor, Client, Principal
+from .principal import Actor, Client, Principal, SignedInSession, SignedInUser
 from .sessions import (
     CsrfFailed,
     end_browser_session,
@@ -48,6 +48,8 @@ __all__ = [
     "Principal",
     "ReauthenticationRequired",
     "SessionCookies",
+    "SignedInSession",
+    "SignedInUser",
     "UnsupportedHash",
     "WeakPassword",
     "check_guards",

@@ -10,9 +10,8 @@ from flask_login import UserMixin
 from app.permissions import PERMISSIONS
 
 if TYPE_CHECKING:
+    import datetime
     import uuid
-
-    from app.models import Session, User
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,13 +37,38 @@ class Actor:
         return cls(user_id=None, permissions=frozenset(PERMISSIONS))
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SignedInUser:
+    """The caller's account as it was when the request began; to change it, load the ``User``."""
+
+    id: uuid.UUID
+    email: str
+    name: str
+    is_active: bool
+    email_verified_at: datetime.datetime | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    last_login_at: datetime.datetime | None
+    role_names: list[str]
+    permissions: frozenset[str]
+    is_mfa_enabled: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignedInSession:
+    """The session that the request belongs to."""
+
+    id: uuid.UUID
+    authenticated_at: datetime.datetime | None
+
+
 class Principal(UserMixin):  # type: ignore[misc] # Flask-Login ships no types
     """The signed-in caller of this request: the session, its user, and what the user may do."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SignedInSession, user: SignedInUser) -> None:
         self.session = session
-        self.user: User = session.user
-        self.permissions = session.user.permissions
+        self.user = user
+        self.permissions = user.permissions
 
     def get_id(self) -> str:
         """Return the session's id; Flask-Login's cookie carries a token instead, see ``start_browser_session``."""
