@@ -59,7 +59,7 @@ class SqliteFiles:
                 migrate(f"sqlite:///{self._template}")
             shutil.copy(self._template, path)
         else:
-            path.touch()
+            path.touch(mode=0o600)  # as the product makes it
         return f"sqlite:///{path}"
 
     def put_back(self, url: str) -> None:
