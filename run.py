@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from app import create_app as build_app
 from app.config import SettingsError, load_settings
 from app.http.bodies import MAX_BODY_BYTES
-from app.server.listener import AddressUnavailable, check_address
+from app.server.listener import CannotListen, check_can_listen
 from app.utils import configure_logging
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def main() -> None:
 
     try:
         settings = load_settings()
-        check_address(settings.host, settings.port)
-    except (SettingsError, AddressUnavailable) as error:
+        check_can_listen(settings.host, settings.port)
+    except (SettingsError, CannotListen) as error:
         sys.exit(str(error))
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     serve(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.extensions import get_settings
-from app.server.listener import AddressUnavailable, check_address
+from app.server.listener import CannotListen, check_can_listen
 from app.services import admins
 from app.services.setup import make_first_admin
 
@@ -21,8 +21,8 @@ def setup_command(*, is_address_checked: bool) -> Report:
     if is_address_checked:
         settings = get_settings()
         try:
-            check_address(settings.host, settings.port)
-        except AddressUnavailable as error:
+            check_can_listen(settings.host, settings.port)
+        except CannotListen as error:
             raise Failure(str(error)) from error
     before = find_revisions()
     if before.is_ahead:

@@ -1,4 +1,4 @@
-"""One call of the application, made on a working thread and taken no faster than its client reads."""
+"""One call of the application, made on a working thread and no faster than its client reads."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 MAX_UNREAD_BYTES: Final = 256 * 1024
-"""How much of an answer may wait for its client before the application is asked for more."""
+"""How much of an answer may wait for its client before the application has to pause."""
 
 logger = logging.getLogger(__name__)
 
 
 class Answer:
-    """What the application says to one request.
+    """The application's answer to one request.
 
-    ``advance`` returns when all of it is made, or when the client has enough to read for now: a slow reader of a long
-    answer occupies no thread. The pieces may be made on different threads, always in one ``contextvars`` context.
+    ``advance`` returns when all of it is made, or when the client has enough to read for now, so that a slow reader of
+    a long answer occupies no thread. Its pieces may be made on different threads, but in one ``contextvars`` context.
     """
 
     def __init__(self, application: WSGIApplication, cfg: Config, request: Any, connection: Connection) -> None:  # noqa: ANN401 - gunicorn ships no types
@@ -47,7 +47,7 @@ class Answer:
         self.keeps_alive = False
 
     def advance(self) -> None:
-        """Make as much of the answer as the client has room for."""
+        """Make as much of the answer as may wait for the client."""
         self._context.run(self._run, self._produce)
 
     def abandon(self) -> None:
@@ -59,7 +59,7 @@ class Answer:
         try:
             step()
         except (Exception, SystemExit) as error:
-            # Whatever an application raises ends its answer only.
+            # Whatever the application raises ends only this answer.
             outgoing = self._connection.outgoing
             self.is_finished = True
             self.keeps_alive = False
@@ -90,7 +90,7 @@ class Answer:
 
     def _begin(self) -> None:
         if is_draining():
-            # Kept-alive connections leave with their next answer once the end is near.
+            # While the server drains, a kept-alive connection ends with its next answer.
             self._request.force_close()
         connection = self._connection
         self._response, environ = wsgi.create(

@@ -1,4 +1,4 @@
-"""One client's connection: what has arrived, what is to leave, and whom it waits for."""
+"""One client's connection: what has arrived, what is to be sent, and what it waits for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from .receiver import RequestReceiver
 
 SILENCE_SECONDS: Final = 10.0
-"""How long a new connection may say nothing."""
+"""How long a new connection may send nothing."""
 
 HEAD_SECONDS: Final = 10.0
-"""How long the head of a request may take from its first byte on."""
+"""How long the head of a request may take, from its first byte."""
 
 REQUEST_SECONDS: Final = 30.0
-"""How long a whole request may take from its first byte on."""
+"""How long a whole request may take, from its first byte."""
 
 SEND_SECONDS: Final = 30.0
 """How long a client may take to read ``SEND_BYTES``."""
@@ -31,7 +31,7 @@ LINGER_SECONDS: Final = 1.0
 
 
 class State(enum.Enum):
-    """Whom a connection waits for."""
+    """What a connection waits for."""
 
     RECEIVING = enum.auto()  # its client, for a request
     WORKING = enum.auto()  # a working thread, which alone may touch it
@@ -41,7 +41,7 @@ class State(enum.Enum):
 
 
 class Outgoing:
-    """Bytes on their way to a client; gunicorn writes into it as into a socket, and never waits."""
+    """A buffer of bytes for a client; gunicorn writes to it as to a socket, without ever waiting."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -51,17 +51,17 @@ class Outgoing:
         self.is_broken = False
 
     def sendall(self, data: bytes) -> None:
-        """Take ``data`` in."""
+        """Buffer ``data``."""
         self._pieces.append(data)
         self.size += len(data)
 
     def clear(self) -> None:
-        """Forget what has not left."""
+        """Drop what has not been sent."""
         self._pieces = []
         self.size = 0
 
     def flush(self) -> None:
-        """Hand over as much as the client takes at this moment."""
+        """Send as much as the client takes at this moment."""
         if not self.size:
             return
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -79,7 +79,7 @@ class Outgoing:
 
 
 class Connection:
-    """A client's connection. It belongs to the thread that polls; while it is ``WORKING``, to one that works."""
+    """A client's connection. It belongs to the polling thread, or to a working thread while it is ``WORKING``."""
 
     def __init__(self, sock: socket.socket, client: Any, server: Any, receiver: RequestReceiver) -> None:  # noqa: ANN401 - addresses of any family
         sock.settimeout(0)
@@ -91,14 +91,14 @@ class Connection:
         self.answer: Answer | None = None
         self.state = State.RECEIVING
         self.watched_for = 0
-        self.held_bytes = 0
+        self.buffered_bytes = 0
         self.waits_since = time.monotonic()
         self.deadline = self.waits_since + SILENCE_SECONDS
         self._sent_before = 0
 
     @property
-    def address(self) -> object:
-        """Who has this connection, as far as the network says."""
+    def ip(self) -> object:
+        """The client's IP; on a Unix socket, the same for everybody."""
         return self.client[0] if isinstance(self.client, tuple) else self.client
 
     @property
@@ -107,14 +107,14 @@ class Connection:
         return self.state is State.RECEIVING and not self.receiver.size and not self.receiver.has_head
 
     def wait_for(self, state: State, seconds: float) -> None:
-        """Wait for the client in ``state``, for ``seconds`` from now on."""
+        """Wait for the client in ``state`` for up to ``seconds`` from now."""
         self.waits_since = time.monotonic()
         self.deadline = self.waits_since + seconds
         self._sent_before = self.outgoing.sent
         self.state = state
 
     def note_progress(self) -> None:
-        """Give a client that reads on more time."""
+        """Give a client that keeps reading more time."""
         if self.outgoing.sent - self._sent_before >= SEND_BYTES:
             self._sent_before = self.outgoing.sent
             self.deadline = time.monotonic() + SEND_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-# Anonymous and shared: the processes forked after this import see one and the same byte, those replaced later too.
+# Anonymous and shared: every process forked after this import, replacements included, sees the same byte.
 _FLAG: Final = mmap.mmap(-1, 1)
 
 
@@ -15,5 +15,5 @@ def is_draining() -> bool:
 
 
 def set_draining(*, is_draining: bool) -> None:
-    """Tell every process of this server that it is about to stop, or not."""
+    """Tell every process of this server whether it is about to stop."""
     _FLAG[0] = is_draining

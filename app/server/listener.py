@@ -1,4 +1,4 @@
-"""Listening sockets: whether one can be had, and how one is closed without resetting anybody who is connecting."""
+"""Listening sockets: check that one can be opened, and close one without resetting clients who are connecting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SETTLE_SECONDS: Final = 0.3
-"""How long a handshake that has begun may take to end: a round trip, generously."""
+"""How long a TCP handshake in progress may take to end: a generous round trip."""
 
 _SO_ATTACH_FILTER: Final = 26  # <asm-generic/socket.h>; Python has no name for it
 
@@ -31,42 +31,42 @@ class _Listener(Protocol):
     def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
 
 
-class AddressUnavailable(Exception):
-    """Nothing can be served at an address; the message is one line that names the setting to change."""
+class CannotListen(Exception):
+    """The server cannot listen there; the message is one line that names the setting to change."""
 
 
-def check_address(host: str, port: int) -> None:
-    """Make sure that a server could listen on ``host``:``port`` at this moment.
+def check_can_listen(host: str, port: int) -> None:
+    """Make sure that a server can listen on ``host``:``port`` at this moment.
 
     Raises:
-        AddressUnavailable: it could not.
+        CannotListen: it cannot.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, endpoint = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with socket.socket(family) as probe:
-            # As the server does: what lingers of connections that ended does not count.
+            # As the server does: connections in TIME_WAIT do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+            probe.bind(endpoint)
     except OSError as error:
-        raise AddressUnavailable(_describe_refusal(error, host, port)) from error
+        raise CannotListen(_explain(error, host, port)) from error
 
 
-def _describe_refusal(error: OSError, host: str, port: int) -> str:
+def _explain(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} of {host} is in use. Stop what listens there, or set PORT to another one."
     if error.errno == errno.EACCES:
-        return f"This user may not listen on port {port}. Set PORT to another one, from 1024 on."
-    return f"{host} is no address of this machine. Set HOST to one of its own; 127.0.0.1 always is."
+        return f"This user may not listen on port {port}. Set PORT to 1024 or above."
+    return f"{host} is not an address of this machine. Set HOST to one that is, such as 127.0.0.1."
 
 
 def stop_handshakes(listeners: Iterable[_Listener]) -> bool:
-    """Let no new connection begin on ``listeners``, in whatever process, and say whether that worked.
+    """Let no new connection begin on ``listeners``, in any process, and say whether that worked.
 
-    Closing a listening socket resets the connections that the kernel completed and nobody accepted yet, and between
-    the last ``accept`` and ``close`` there can always be one more. Here the kernel ignores new SYN segments first;
-    their senders try again after a second and are then refused, as by any server that has stopped. Connections that
-    are open, or whose handshake has begun, are untouched. Needs Linux, and no privilege; elsewhere nothing is changed,
-    and the unlucky moment is as short as the way from ``accept`` to ``close``.
+    Closing a listening socket resets the connections that the kernel has completed but nobody has accepted, and
+    between the last ``accept`` and ``close`` there can always be one more. So the kernel is first told to ignore new
+    SYN segments; their senders try again after a second and are then refused, as by any stopped server. Connections
+    that are open, or whose handshake has begun, are untouched. Needs Linux and no privilege; elsewhere nothing changes,
+    and a client that connects between ``accept`` and ``close`` is reset.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""The process that starts, replaces and stops the workers."""
+"""The process that starts, replaces and stops workers."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 KEEP_ALIVE_SECONDS: Final = 75
-"""Longer than the usual minute of a load balancer, which has to be the one that closes an idle connection."""
+"""Longer than a load balancer's usual minute: the balancer should be the one that closes an idle connection."""
 
 SILENT_WORKER_SECONDS: Final = 15
-"""After how long a worker whose loop stands still is replaced; it turns at least once a second."""
+"""After how long a worker is replaced whose loop, which runs at least once a second, hangs."""
 
 STOPPED_SECONDS: Final = 1.0
 """After how long a worker that a signal has stopped is replaced."""
 
-HURRIED_SECONDS: Final = 2
-"""How long workers have to end when somebody asked twice; those that did not are killed."""
+FORCED_SECONDS: Final = 2
+"""How long workers have to end after a second signal before they are killed."""
 
 MAX_CONNECTIONS: Final = 10_000
-"""Open connections of a worker, where there are as many file descriptors."""
+"""How many connections a worker may have open, file descriptors permitting."""
 
-OWN_FILES: Final = 128
-"""File descriptors of a worker that are kept for everything else: database, Redis, files."""
+RESERVED_FILES: Final = 128
+"""How many file descriptors a worker keeps for everything else: database, Redis, files."""
 
 
 def serve(
@@ -59,24 +59,16 @@ def serve(
 ) -> None:
     """Serve what ``app_factory`` returns on ``host``:``port`` until a signal ends the process, with exit code 0.
 
-    Each of the ``workers`` builds the application for itself and calls it on at most ``threads`` threads. A worker that
-    dies is replaced. SIGTERM: ``is_draining`` turns true everywhere; for ``shutdown_delay`` seconds all is served as
-    before, so that load balancers notice; then nobody new is let in, and requests have ``shutdown_timeout`` seconds to
-    end. SIGINT does the same without the delay. A second signal ends everything at once. SIGHUP replaces the workers.
+    Each of the ``workers`` builds the application for itself and calls it on at most ``threads`` threads; a body longer
+    than ``max_body_bytes`` reaches it cut off, so that it refuses the request. A worker that dies is replaced.
 
-    Args:
-        app_factory: called once in each worker.
-        host: the address to listen on.
-        port: the port to listen on.
-        workers: processes.
-        threads: threads of a worker that call the application.
-        max_body_bytes: longer bodies are handed to the application unread, for it to refuse them.
-        shutdown_delay: seconds between SIGTERM and the end of accepting.
-        shutdown_timeout: seconds after which requests that did not end are cut off.
-        is_reloading: replace the workers when the code changes.
+    SIGTERM: ``is_draining`` turns true everywhere; for ``shutdown_delay`` seconds requests are served as before, so
+    that load balancers notice; then no connection is accepted, and requests have ``shutdown_timeout`` seconds to end.
+    SIGINT does the same without the delay. A second signal ends everything at once. SIGHUP replaces the workers, and
+    so does changed code with ``is_reloading``.
 
     Raises:
-        SystemExit: always; 1 when the address cannot be had, 3 when the application cannot be built.
+        SystemExit: always; 1 when the server cannot listen there, 3 when the application cannot be built.
     """
     set_draining(is_draining=False)
     options = {
@@ -87,7 +79,7 @@ def serve(
         "worker_connections": _count_connections(),
         "keepalive": KEEP_ALIVE_SECONDS,
         "timeout": SILENT_WORKER_SECONDS,
-        # Where a slow disk holds up nobody's sign of life.
+        # A slow disk must not delay the heartbeats of the workers.
         "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,  # noqa: S108 - gunicorn makes it safely
         "graceful_timeout": math.ceil(shutdown_timeout),
         "reload": is_reloading,
@@ -95,7 +87,7 @@ def serve(
         "logger_class": _Log,
         "errorlog": None,
         "accesslog": None,
-        # gunicorn believes X-Forwarded-Proto from loopback, whatever TRUSTED_PROXIES says, and asks the environment.
+        # By default gunicorn trusts X-Forwarded-Proto from loopback, whatever TRUSTED_PROXIES says.
         "forwarded_allow_ips": "",
         "secure_scheme_headers": {},
         "forwarder_headers": "",
@@ -105,18 +97,18 @@ def serve(
 
 
 def _count_connections() -> int:
-    """Return how many connections a worker may have open, with as many file descriptors as can be had."""
+    """Raise the limit of file descriptors as far as needed, and return how many connections a worker may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + OWN_FILES
+    wanted = MAX_CONNECTIONS + RESERVED_FILES
     if soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard > 0 else wanted, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(MAX_CONNECTIONS, max(soft - OWN_FILES, soft // 2))
+    return min(MAX_CONNECTIONS, max(soft - RESERVED_FILES, soft // 2))
 
 
 def _is_stopped(pid: int) -> bool:
-    """Say whether a signal has stopped that child; only Linux tells without forgetting it."""
+    """Say whether a signal has stopped that child; only Linux can be asked without consuming the event."""
     if sys.platform != "linux":
         return False
     try:
@@ -126,7 +118,7 @@ def _is_stopped(pid: int) -> bool:
 
 
 class _Log(Logger):  # type: ignore[misc] # gunicorn ships no types
-    """Sends gunicorn's log where the product's goes."""
+    """Sends gunicorn's log to the application's."""
 
     def setup(self, cfg: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
         """Pass every record on to the root logger."""
@@ -135,7 +127,7 @@ class _Log(Logger):  # type: ignore[misc] # gunicorn ships no types
 
 
 class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
-    """What gunicorn needs to know."""
+    """The application and the options, as gunicorn asks for them."""
 
     def __init__(
         self,
@@ -152,14 +144,14 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no t
         super().__init__()
 
     def load_config(self) -> None:
-        """Set the options; no file, argument or variable of gunicorn's own is read."""
+        """Set the options; gunicorn reads no file, argument or variable of its own."""
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
     def load(self) -> WSGIApplication:
-        """Build the application; the garbage collector leaves alone what it consists of.
+        """Build the application, and exempt its objects from garbage collection.
 
-        Going through all of it once in a while would hold every thread up for some 60 ms.
+        Scanning all of them from time to time would stop every thread for about 60 ms.
         """
         application = self._app_factory()
         gc.collect()
@@ -172,28 +164,28 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn ships no t
 
 
 class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
-    """Stops in two phases: not ready yet serving, then letting nobody in."""
+    """Stops in two phases: first not ready but still serving, then accepting no connections."""
 
     _is_stopping = False
-    _is_hurried = False
+    _is_forced = False
     _stopped_since: Mapping[int, float] = MappingProxyType({})
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal. Whoever asks twice to stop wants it now."""
+        """Queue a signal; the second one that asks to stop means at once."""
         if sig in {signal.SIGTERM, signal.SIGINT}:
-            self._is_hurried = self._is_stopping
+            self._is_forced = self._is_stopping
             self._is_stopping = True
-        super().signal(signal.SIGQUIT if self._is_hurried else sig, frame)
+        super().signal(signal.SIGQUIT if self._is_forced else sig, frame)
 
     def handle_term(self) -> None:
-        """Drain, after a delay in which load balancers notice.
+        """Drain, after a delay that lets load balancers notice.
 
         Raises:
             StopIteration: always; gunicorn stops then.
         """
         set_draining(is_draining=True)
         until = time.monotonic() + self.app.shutdown_delay
-        while not self._is_hurried and (seconds := until - time.monotonic()) > 0:
+        while not self._is_forced and (seconds := until - time.monotonic()) > 0:
             self.wait_for_signals(timeout=min(seconds, 1.0))
             self.murder_workers()
             self.reap_workers()
@@ -201,7 +193,7 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
         raise StopIteration
 
     def handle_int(self) -> None:
-        """Drain without a delay: nobody at a terminal has a load balancer.
+        """Drain without a delay: at a terminal there is no load balancer.
 
         Raises:
             StopIteration: always; gunicorn stops then.
@@ -210,24 +202,24 @@ class _Master(Arbiter):  # type: ignore[misc] # gunicorn ships no types
         raise StopIteration
 
     def murder_workers(self) -> None:
-        """Kill workers that stand still, so that they are replaced."""
+        """Kill workers that hang or were stopped, so that they are replaced."""
         super().murder_workers()
         stopped = {pid for pid in self.WORKERS if _is_stopped(pid)}
         now = time.monotonic()
         self._stopped_since = {pid: self._stopped_since.get(pid, now) for pid in stopped}
         for pid, since in self._stopped_since.items():
             if now - since >= STOPPED_SECONDS:
-                # Its clients wait, and others for what it has locked. It hears no other signal.
+                # Its clients wait, and so does whoever needs its locks. A stopped process handles no other signal.
                 self.log.error("worker %s was stopped (SIGSTOP) and is replaced", pid)
                 self.kill_worker(pid, signal.SIGKILL)
 
     def stop(self, graceful: bool = True) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
         """Stop the workers, letting requests end unless there is no time."""
-        if self._is_hurried:
-            # A worker that is just booting does not hear a signal yet: it is not waited for any longer than this.
-            self.cfg.set("graceful_timeout", HURRIED_SECONDS)
-        # A listener that systemd or a successor goes on using must stay open for them.
+        if self._is_forced:
+            # A worker that is still booting handles no signal: it is waited for no longer than this.
+            self.cfg.set("graceful_timeout", FORCED_SECONDS)
+        # A listener that systemd or a successor uses must go on accepting.
         is_shared = self.systemd or self.reexec_pid or self.master_pid
-        if graceful and not self._is_hurried and not is_shared and stop_handshakes(self.LISTENERS):
+        if graceful and not self._is_forced and not is_shared and stop_handshakes(self.LISTENERS):
             time.sleep(SETTLE_SECONDS)
-        super().stop(graceful and not self._is_hurried)
+        super().stop(graceful and not self._is_forced)

@@ -1,4 +1,4 @@
-"""Collect the bytes of a connection until they are a whole request; gunicorn's strict parser alone says which."""
+"""Collect the bytes of a connection until they are a whole request, by the verdict of gunicorn's strict parser."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from gunicorn.config import Config
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""A request line and its headers; gunicorn bounds each line and their number, which makes 800 KiB."""
+"""The size of a request line and its headers; gunicorn's own bounds, by line and number, add up to 800 KiB."""
 
 _MAX_CHUNK_OVERHEAD_BYTES: Final = 64 * 1024
 _CHUNKED_HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class _BufferedUnreader(Unreader):  # type: ignore[misc] # gunicorn ships no types
-    """Gives the parser what has arrived."""
+    """Gives the parser the bytes that have arrived."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
         self.buf.write(data)
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Say that there is no more.
+        """Report that there is no more.
 
         Raises:
             NoMoreData: always.
@@ -39,7 +39,7 @@ class _BufferedUnreader(Unreader):  # type: ignore[misc] # gunicorn ships no typ
 
 
 class RequestReceiver:
-    """The bytes of one connection that are not yet answered. It does no I/O and never waits."""
+    """The unanswered bytes of one connection. It does no I/O and never waits."""
 
     def __init__(self, cfg: Config, client: Any, *, max_body_bytes: int) -> None:  # noqa: ANN401 - an address of any family
         self._cfg = cfg
@@ -53,28 +53,28 @@ class RequestReceiver:
 
     @property
     def size(self) -> int:
-        """How many bytes wait here."""
+        """How many bytes are buffered."""
         return len(self._received)
 
     @property
     def has_head(self) -> bool:
-        """Whether a head has been read whose body is still arriving."""
+        """Whether a head has been read and its body is still arriving."""
         return self._request is not None
 
     def feed(self, data: bytes) -> None:
-        """Take in what has arrived."""
+        """Buffer what has arrived."""
         self._received += data
         if self._probe is not None:
             self._feed_probe(data)
 
     def take_request(self) -> Any:  # noqa: ANN401 - gunicorn ships no types
-        """Return the next request with its body in ``body``, as a file, or nothing before all of it has arrived.
+        """Return the next request, its whole body as a file in ``body``, or None until all of it has arrived.
 
-        A body longer than ``max_body_bytes`` is cut off one byte beyond, for the application to refuse it, and the
-        request asks for the connection to be closed.
+        A body longer than ``max_body_bytes`` is cut off one byte beyond that, so that the application refuses it, and
+        the request asks for the connection to be closed.
 
         Raises:
-            ParseException: this is no request that the strict parser takes.
+            ParseException: the strict parser refuses the request.
         """
         if self._request is None:
             self._read_head()
@@ -115,7 +115,7 @@ class RequestReceiver:
             self._feed_probe(_CHUNKED_HEAD + self._received)
 
     def _has_hopeless_head(self) -> bool:
-        """Whether the strict parser can refuse this beginning now, instead of when its time is over."""
+        """Say whether the strict parser would refuse this beginning, however it goes on."""
         if len(self._received) > MAX_HEAD_BYTES:
             return True
         line_feed = self._received.find(b"\n", self._searched_bytes)
@@ -133,7 +133,7 @@ class RequestReceiver:
         try:
             self._probe.feed(data)
         except ParseError:
-            # The strict parser says what is wrong.
+            # The strict parser will say what is wrong.
             self._decoded_bytes = self._max_body_bytes + 1
 
     def _take_body(self, reader: ChunkedReader | LengthReader) -> bytes | None:
@@ -152,7 +152,7 @@ class RequestReceiver:
         return self._decode_chunks(reader)
 
     def _decode_chunks(self, reader: ChunkedReader) -> bytes:
-        """Have the strict parser read the chunks that the probe found to be whole, too long or malformed."""
+        """Have the strict parser read chunks that the probe found to be complete, too long or malformed."""
         unreader = self._request.unreader
         unreader.unread(bytes(self._received))
         self._received.clear()

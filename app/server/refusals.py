@@ -1,4 +1,4 @@
-"""Problems (RFC 9457) for requests that the application never saw, or failed outside its own error handlers."""
+"""Problems (RFC 9457) for requests that never reached the application, or failed outside its error handlers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ STATUSES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.LimitRequestHeaders, 431),
     (errors.UnsupportedTransferCoding, 501),
     (errors.ExpectationFailed, 417),
-    # A header that the application may not send is the application's fault.
+    # An invalid header in an answer is the application's fault.
     (errors.InvalidResponseHeader, 500),
     (errors.InvalidResponseHeaderName, 500),
     (errors.ParseException, 400),
 )
 
-# Where the application's own words would be about something else.
+# Where the application's text for the status would be about something else.
 _DETAILS: Final = {
     400: ("bad_request", "This is not a valid HTTP/1.1 request."),
-    417: ("expectation_failed", "Send no Expect header other than 100-continue."),
-    501: ("not_implemented", "Send the body as it is, or chunked; no other transfer coding is understood."),
+    417: ("expectation_failed", "The only Expect header that is understood is 100-continue."),
+    501: ("not_implemented", "Send the body as it is, or chunked: no other transfer coding is understood."),
 }
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def refuse(error: BaseException) -> bytes:
     if status == 500:
         logger.error("request %s failed outside the application", request_id, exc_info=error)
     else:
-        # The text of the error repeats the client's bytes, its name does not. No earlier request's context is logged.
+        # The error's text repeats the client's bytes, its name does not. No earlier request's context is logged.
         contextvars.Context().run(logger.info, "refused a request: %s", type(error).__name__)
     code, detail = _DETAILS.get(status) or HTTP_CODES[status]
     title = HTTPStatus(status).phrase

@@ -1,6 +1,6 @@
-"""One process that serves: one thread polls all connections, ``threads`` others call the application.
+"""A worker process: one thread polls all connections, ``threads`` others call the application.
 
-No connection ever holds a thread while it waits for its client. What waits is bounded in number, bytes and time.
+No connection holds a thread while it waits for its client. Connections are bounded in number, bytes and time.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 16 * 1024
 
-MAX_HELD_BYTES: Final = 64 * 1024 * 1024
-"""What all connections of a worker may hold together of requests that are arriving and answers that are leaving."""
+MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
+"""How much all connections of a worker may buffer together, of requests arriving and answers leaving."""
 
 FAIR_CONNECTIONS: Final = 32
-"""Connections of one address that count as any other's when room has to be made."""
+"""How many connections a client IP may have before its connections are the first to be closed to make room."""
 
-LEAVE_SECONDS: Final = 0.05
-"""How long a worker whose threads are all busy leaves new connections to the others."""
+ACCEPT_PAUSE_SECONDS: Final = 0.05
+"""How long a worker whose threads are all busy leaves new connections to the other workers."""
 
-MAX_WELCOME: Final = 256
-"""How many newcomers are let in at once."""
+MAX_ACCEPTS: Final = 256
+"""How many connections are accepted at once."""
 
 SWEEP_SECONDS: Final = 0.5
 DRAIN_IDLE_SECONDS: Final = 2.0
-"""How long a stopping worker still waits for requests on connections that are open."""
+"""How long a stopping worker waits for requests on idle connections."""
 
 logger = logging.getLogger(__name__)
 
 
 class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
-    """Receives, answers and closes on one thread; works on ``threads``."""
+    """Does all I/O on one thread, and calls the application on ``threads`` others."""
 
     sockets: list[Any]
     wsgi: Any
@@ -61,25 +61,25 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         super().__init__(*arguments)
         self._max_connections: int = self.cfg.worker_connections
         self._connections: set[Connection] = set()
-        self._connections_of: collections.Counter[object] = collections.Counter()
-        self._held_bytes = 0
+        self._connections_by_ip: collections.Counter[object] = collections.Counter()
+        self._buffered_bytes = 0
         self._jobs: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-        # Bounded, so that answers are not made faster than the loop takes note of their bytes.
+        # Bounded, so that answers are not made faster than the loop counts their bytes.
         self._returned: queue.Queue[Connection] = queue.Queue(2 * self.cfg.threads)
-        # Guards the step of a connection from one thread to another, and the count of requests in work.
+        # Guards handing a connection from one thread to another, and the count of requests in progress.
         self._lock = threading.Lock()
-        self._in_work = 0
+        self._in_progress = 0
         self._finished = self._finished_before = 0
-        self._is_listening = False
-        self._deaf_until = 0.0
-        self._welcome = 1
+        self._is_accepting = False
+        self._paused_until = 0.0
+        self._accept_count = 1
         self._swept_at = 0.0
         self._idle_until = float("inf")
 
     # --- the loop ---
 
     def run(self) -> None:
-        """Serve until told to stop; then let in whoever waits, and let requests end."""
+        """Serve until told to stop; then accept the connections that wait, and let requests end."""
         self._poller = selectors.DefaultSelector()
         self._poller.register(self.PIPE[0], selectors.EVENT_READ, self._on_wake)
         for listener in self.sockets:
@@ -87,15 +87,15 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         for number in range(self.cfg.threads):
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
         while self.alive and self.ppid == os.getppid():
-            self._turn(timeout=1.0)
+            self._run_once(timeout=1.0)
         self._drain()
 
-    def _turn(self, *, timeout: float) -> None:
-        if not self._is_listening:
-            timeout = self._listen_again(timeout)
+    def _run_once(self, *, timeout: float) -> None:
+        if not self._is_accepting:
+            timeout = self._resume_accepting(timeout)
         events = self._poller.select(timeout)
-        # One newcomer a turn shares them fairly among idle workers, but would keep them waiting when turns are long.
-        self._welcome = 1 + len(events) // 8
+        # Accepting one at a time shares connections fairly among idle workers, but is too slow for a busy loop.
+        self._accept_count = 1 + len(events) // 8
         for key, _ in events:
             key.data()
         now = time.monotonic()
@@ -105,8 +105,8 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
             self._sweep(now)
 
     def _drain(self) -> None:
-        if self._is_listening:
-            self._listen(wanted=False)
+        if self._is_accepting:
+            self._set_accepting(is_accepting=False)
         for listener in self.sockets:
             while self._accept(listener):
                 pass
@@ -116,27 +116,27 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         self._idle_until = now + DRAIN_IDLE_SECONDS
         until = now + self.cfg.graceful_timeout
         while self._connections and time.monotonic() < until:
-            self._turn(timeout=0.1)
+            self._run_once(timeout=0.1)
 
     def _on_wake(self) -> None:
         os.read(self.PIPE[0], 4096)
         while not self._returned.empty():
             connection = self._returned.get_nowait()
-            with self._attending(connection):
-                self._go_on(connection)
+            with self._closing_on_error(connection):
+                self._proceed(connection)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: the loop will wake
             os.write(self.PIPE[1], b"\0")
 
     def _sweep(self, now: float) -> None:
-        """Close what its client has left waiting for too long, and count the bytes anew."""
+        """Close connections whose clients took too long, and count the buffered bytes anew."""
         for connection in list(self._connections):
-            # The state first: a working thread sets the deadline before it lets go.
+            # Read the state first: a working thread sets the deadline before it releases the connection.
             if connection.state in {State.WORKING, State.CLOSED}:
                 continue
             deadline = min(connection.deadline, self._idle_until) if connection.is_idle else connection.deadline
-            with self._attending(connection):
+            with self._closing_on_error(connection):
                 if deadline > now:
                     self._count_bytes(connection)
                 elif connection.state is State.RECEIVING and not connection.is_idle:
@@ -144,51 +144,51 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
                 else:
                     self._close(connection)
 
-    # --- letting in ---
+    # --- accepting ---
 
-    def _listen(self, *, wanted: bool) -> None:
+    def _set_accepting(self, *, is_accepting: bool) -> None:
         for listener in self.sockets:
-            if wanted:
-                self._poller.register(listener, selectors.EVENT_READ, partial(self._on_knock, listener))
+            if is_accepting:
+                self._poller.register(listener, selectors.EVENT_READ, partial(self._on_acceptable, listener))
             else:
                 self._poller.unregister(listener)
-        self._is_listening = wanted
+        self._is_accepting = is_accepting
 
-    def _on_knock(self, listener: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
-        """Take a newcomer in; with all threads busy, leave it to other workers for a moment."""
-        # Looked at only when somebody comes: deaf for every busy moment would cost two system calls a request.
-        if self.cfg.workers > 1 and self._in_work >= self.cfg.threads:
-            self._leave_newcomers()
-            self._listen(wanted=False)
+    def _on_acceptable(self, listener: Any) -> None:  # noqa: ANN401 - gunicorn ships no types
+        """Accept what waits on ``listener``; with all threads busy, leave it to other workers for a moment."""
+        # Checked only when somebody connects: pausing in every busy moment would cost two system calls a request.
+        if self.cfg.workers > 1 and self._in_progress >= self.cfg.threads:
+            self._begin_pause()
+            self._set_accepting(is_accepting=False)
         else:
-            self._accept_some(listener, self._welcome)
+            self._accept_some(listener, self._accept_count)
 
-    def _leave_newcomers(self) -> None:
-        self._deaf_until = time.monotonic() + LEAVE_SECONDS
+    def _begin_pause(self) -> None:
+        self._paused_until = time.monotonic() + ACCEPT_PAUSE_SECONDS
         self._finished_before = self._finished
 
-    def _listen_again(self, timeout: float) -> float:
-        """Listen, once a thread is free or no other worker took the newcomers; return how long to wait until then."""
-        if self._in_work >= self.cfg.threads:
-            seconds = self._deaf_until - time.monotonic()
+    def _resume_accepting(self, timeout: float) -> float:
+        """Accept again once a thread is free, or no other worker took the connections; return how long to poll."""
+        if self._in_progress >= self.cfg.threads:
+            seconds = self._paused_until - time.monotonic()
             if seconds > 0:
                 return min(seconds, timeout)
             if self._finished == self._finished_before:
-                # All threads hang: a newcomer would not be served here.
-                self._leave_newcomers()
-                return min(LEAVE_SECONDS, timeout)
+                # All threads hang: a new client would not be served here.
+                self._begin_pause()
+                return min(ACCEPT_PAUSE_SECONDS, timeout)
             for listener in self.sockets:
-                self._accept_some(listener, MAX_WELCOME)
-        self._listen(wanted=True)
+                self._accept_some(listener, MAX_ACCEPTS)
+        self._set_accepting(is_accepting=True)
         return timeout
 
     def _accept_some(self, listener: Any, count: int) -> None:  # noqa: ANN401 - gunicorn ships no types
-        for _ in range(min(count, MAX_WELCOME)):
+        for _ in range(min(count, MAX_ACCEPTS)):
             if not self._accept(listener):
                 return
 
     def _accept(self, listener: Any) -> bool:  # noqa: ANN401 - gunicorn ships no types
-        """Take one new connection in, if there is one."""
+        """Accept one connection and say whether there was one."""
         if len(self._connections) >= self._max_connections:
             self._shed()
         try:
@@ -203,25 +203,28 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         receiver = RequestReceiver(self.cfg, client, max_body_bytes=self.app.max_body_bytes)
         connection = Connection(sock, client, listener.getsockname(), receiver)
         self._connections.add(connection)
-        self._connections_of[connection.address] += 1
+        self._connections_by_ip[connection.ip] += 1
         self._watch(connection, selectors.EVENT_READ)
         return True
 
     def _shed(self, *, for_bytes: bool = False) -> bool:
-        """Close some connections that wait for their clients: of the greediest addresses, the oldest first."""
+        """Close some connections that wait for their clients: of the IPs with the most, the oldest first.
 
-        def greed(connection: Connection) -> tuple[int, int, float]:
-            surplus = max(self._connections_of[connection.address] - FAIR_CONNECTIONS, 0)
-            return -surplus, -connection.held_bytes if for_bytes else 0, connection.waits_since
+        Say whether there were any.
+        """
+
+        def rank(connection: Connection) -> tuple[int, int, float]:
+            surplus = max(self._connections_by_ip[connection.ip] - FAIR_CONNECTIONS, 0)
+            return -surplus, -connection.buffered_bytes if for_bytes else 0, connection.waits_since
 
         expendable = [
             connection
             for connection in self._connections
-            if connection.state is not State.WORKING and (connection.held_bytes or not for_bytes)
+            if connection.state is not State.WORKING and (connection.buffered_bytes or not for_bytes)
         ]
-        # Some at once, because looking through all of them takes milliseconds.
+        # Several at once, because looking through all of them takes milliseconds.
         count = max(1, len(expendable) // 32)
-        for connection in sorted(expendable, key=greed)[:count]:
+        for connection in sorted(expendable, key=rank)[:count]:
             self._close(connection)
         return bool(expendable)
 
@@ -244,22 +247,22 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
     def _on_ready(self, connection: Connection) -> None:
         with self._lock:
             if connection.state is State.WORKING:
-                # Its client sends on or has left; that waits in the kernel until the answer is there.
+                # Its client sent more, or left: the kernel keeps that until the answer is made.
                 self._unwatch(connection)
                 return
-        with self._attending(connection):
+        with self._closing_on_error(connection):
             if connection.state is State.RECEIVING:
                 self._receive(connection)
             elif connection.state is State.SENDING:
                 connection.outgoing.flush()
                 connection.note_progress()
-                self._go_on(connection)
+                self._proceed(connection)
             elif connection.state is State.CLOSING and not connection.sock.recv(READ_BYTES):
                 self._close(connection)
 
     @contextlib.contextmanager
-    def _attending(self, connection: Connection) -> Iterator[None]:
-        """Close ``connection`` whatever happens to it: the loop serves all the others too."""
+    def _closing_on_error(self, connection: Connection) -> Iterator[None]:
+        """Close ``connection`` on any error, so that the loop goes on to serve the others."""
         try:
             yield
         except OSError:
@@ -296,20 +299,20 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         self._count_bytes(connection)
 
     def _count_bytes(self, connection: Connection) -> None:
-        held_bytes = connection.receiver.size + connection.outgoing.size
-        self._held_bytes += held_bytes - connection.held_bytes
-        connection.held_bytes = held_bytes
-        while self._held_bytes > MAX_HELD_BYTES and self._shed(for_bytes=True):
+        buffered_bytes = connection.receiver.size + connection.outgoing.size
+        self._buffered_bytes += buffered_bytes - connection.buffered_bytes
+        connection.buffered_bytes = buffered_bytes
+        while self._buffered_bytes > MAX_BUFFERED_BYTES and self._shed(for_bytes=True):
             pass
 
     def _refuse(self, connection: Connection, error: BaseException) -> None:
         connection.answer = None
         connection.outgoing.sendall(refuse(error))
         connection.outgoing.flush()
-        self._go_on(connection)
+        self._proceed(connection)
 
-    def _go_on(self, connection: Connection) -> None:
-        """Do what comes next with a connection whose answer was made, in part or whole."""
+    def _proceed(self, connection: Connection) -> None:
+        """Do what comes next for a connection whose answer is made, in part or whole."""
         answer = connection.answer
         if connection.state is State.CLOSED:
             return
@@ -342,39 +345,39 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         connection.sock.close()
         connection.state = State.CLOSED
         self._connections.discard(connection)
-        self._connections_of[connection.address] -= 1
-        if not self._connections_of[connection.address]:
-            del self._connections_of[connection.address]
-        self._held_bytes -= connection.held_bytes
+        self._connections_by_ip[connection.ip] -= 1
+        if not self._connections_by_ip[connection.ip]:
+            del self._connections_by_ip[connection.ip]
+        self._buffered_bytes -= connection.buffered_bytes
         if connection.answer is not None and not connection.answer.is_finished:
             self._enqueue(connection)
 
     # --- working threads ---
 
     def _enqueue(self, connection: Connection) -> None:
-        """Give a connection to the next working thread: to make its answer, or to clean up if it was closed."""
+        """Give a connection to the next free working thread, to make its answer or to clean up after a closed one."""
         if connection.state is not State.CLOSED:
             connection.state = State.WORKING
         with self._lock:
-            self._in_work += 1
+            self._in_progress += 1
         self._jobs.put(connection)
 
     def _work(self) -> None:
         while True:
             connection = self._jobs.get()
             answer = connection.answer
-            assert answer is not None  # noqa: S101 - a connection in work has one
+            assert answer is not None  # noqa: S101 - a queued connection has one
             if connection.state is State.CLOSED:
                 answer.abandon()
             else:
                 answer.advance()
-            self._give_back(connection, answer)
+            self._release(connection, answer)
 
-    def _give_back(self, connection: Connection, answer: Answer) -> None:
-        """Let go of a connection: to its client if all is said, which wakes nobody, else to the loop."""
+    def _release(self, connection: Connection, answer: Answer) -> None:
+        """Release a connection: once it is done, to its client without waking the loop; otherwise to the loop."""
         is_done = answer.keeps_alive and not connection.outgoing.size and not connection.receiver.size
         with self._lock:
-            self._in_work -= 1
+            self._in_progress -= 1
             self._finished += 1
             is_done = is_done and connection.watched_for == selectors.EVENT_READ
             if is_done:
@@ -382,7 +385,7 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
                 connection.wait_for(State.RECEIVING, self.cfg.keepalive)
         if not is_done:
             self._returned.put(connection)
-        if not is_done or not self._is_listening:
+        if not is_done or not self._is_accepting:
             self._wake()
 
     # --- signals ---
@@ -393,6 +396,6 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn ships no types
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave at once."""
+        """Exit at once."""
         del sig, frame
-        os._exit(0)  # sys.exit would run what is to run at an orderly end
+        os._exit(0)  # sys.exit would run the exit handlers

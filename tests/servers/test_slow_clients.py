@@ -223,7 +223,7 @@ def test_newcomers_get_in_while_kept_alive_connections_keep_all_threads_busy(sta
             thread.join()
 
 
-@pytest.mark.parametrize("constants", [{}, {"master__OWN_FILES": 0}], ids=["reserved", "used up"])
+@pytest.mark.parametrize("constants", [{}, {"master__RESERVED_FILES": 0}], ids=["reserved", "used up"])
 def test_few_file_descriptors_and_many_half_sent_requests_keep_nobody_out(
     start: Callable[..., Process], constants: dict[str, float]
 ) -> None:
@@ -251,7 +251,7 @@ def test_who_has_the_most_connections_makes_room_for_others(start: Callable[...,
 
 
 def test_bytes_that_wait_are_bounded_for_all_clients_together(start: Callable[..., Process]) -> None:
-    process = start(workers=1, threads=1, worker__MAX_HELD_BYTES=40_000)
+    process = start(workers=1, threads=1, worker__MAX_BUFFERED_BYTES=40_000)
     unfinished = request("/read", "Content-Length: 1000", body=b"a" * 900, method="POST")
     with ExitStack() as stack:
         clients = [stack.enter_context(process.connect()) for _ in range(100)]

@@ -1,6 +1,6 @@
 """A small application on the production server: ``tiny.py PORT WORKERS THREADS DELAY FOLDER CONSTANTS``.
 
-``CONSTANTS`` is a JSON object of what is to be other than in earnest, as ``{"worker.LEAVE_SECONDS": 1}``.
+``CONSTANTS`` is a JSON object of what is to be other than in earnest, as ``{"worker.ACCEPT_PAUSE_SECONDS": 1}``.
 """
 
 from __future__ import annotations

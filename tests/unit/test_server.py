@@ -10,7 +10,7 @@ import pytest
 from app.server import is_draining
 from app.server.connection import SEND_BYTES, Connection, State
 from app.server.draining import set_draining
-from app.server.listener import AddressUnavailable, check_address, stop_handshakes
+from app.server.listener import CannotListen, check_can_listen, stop_handshakes
 from app.server.master import _Application
 
 
@@ -80,10 +80,10 @@ def test_a_reader_earns_more_time_by_reading_enough_and_not_by_a_byte() -> None:
 
 
 def test_an_address_that_nobody_can_listen_on_is_named_with_its_setting() -> None:
-    with pytest.raises(AddressUnavailable, match=r"^192\.0\.2\.1 is no address of this machine\. Set HOST"):
-        check_address("192.0.2.1", 8000)
-    with pytest.raises(AddressUnavailable, match=r"Set HOST"):
-        check_address("no such host", 8000)
+    with pytest.raises(CannotListen, match=r"^192\.0\.2\.1 is not an address of this machine\. Set HOST"):
+        check_can_listen("192.0.2.1", 8000)
+    with pytest.raises(CannotListen, match=r"Set HOST"):
+        check_can_listen("no such host", 8000)
 
 
 def test_what_lingers_of_a_server_that_ended_does_not_keep_its_port() -> None:
@@ -94,4 +94,4 @@ def test_what_lingers_of_a_server_that_ended_does_not_keep_its_port() -> None:
     # Whoever closes first leaves the port in TIME_WAIT.
     accepted.close()
     client.close()
-    check_address("127.0.0.1", port)
+    check_can_listen("127.0.0.1", port)
