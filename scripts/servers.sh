@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# See to the servers that the tests start: install what is missing, or say what is missing and how to get it.
-# Usage: scripts/servers.sh NAME ...; the names are postgresql, mariadb, redis and chromium.
+# See to the servers that the tests and benchmarks start: install what is missing, or say what is and how to get it.
+# Usage: scripts/servers.sh NAME ...; the names are postgresql, mariadb, redis, chromium and wrk.
 set -euo pipefail
 
 # Where Debian, Homebrew and MacPorts put what is not on the PATH.
@@ -13,8 +13,8 @@ program_of() {
         postgresql) echo initdb ;;
         mariadb) echo mariadb-install-db ;;
         redis) echo redis-server ;;
-        chromium) echo chromium ;;
-        *) echo "There is no server '$1'; there are: postgresql mariadb redis chromium" >&2 && exit 2 ;;
+        chromium | wrk) echo "$1" ;;
+        *) echo "There is no server '$1'; there are: postgresql mariadb redis chromium wrk" >&2 && exit 2 ;;
     esac
 }
 package_of() {
@@ -37,9 +37,9 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "Installing for the tests:$packages" >&2
+    echo "Installing:$packages" >&2
     export DEBIAN_FRONTEND=noninteractive
-    # The tests start servers of their own; the packages' own ones would only take ports and memory.
+    # Tests and benchmarks start servers of their own; the packages' own ones would only take ports and memory.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e $policy ]; then
         printf '#!/bin/sh\nexit 101\n' >$policy
@@ -51,8 +51,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get install -qq --no-install-recommends $packages >/dev/null
     exit 0
 fi
-echo "The tests need servers that are missing here:$missing." >&2
+echo "What is needed is missing here:$missing." >&2
 echo "On Debian or Ubuntu: sudo apt-get install$packages" >&2
 echo "On macOS, with Homebrew: brew install$missing" >&2
-echo "Or leave them out: --without${missing// / --without }" | sed 's/--without --without/--without/' >&2
+echo "Or run the tests without: --without${missing// / --without }" | sed 's/--without --without/--without/' >&2
 exit 1

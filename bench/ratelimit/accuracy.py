@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from bench.ratelimit.measure import Report
+    from bench.measure import Report
     from tests.servers.redis_servers import RedisServer
 
 ADVERSARY_LIMIT = 100

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from app.ratelimit import Charge, Engine, compile_plan
 from app.ratelimit.cluster import find_slot
-from bench.ratelimit.measure import Report, percentile
+from bench.measure import Report, percentile
 from tests.servers.redis_clusters import running_cluster, running_sentinels
 from tests.servers.redis_servers import running, wait_until
 

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.measure import Report
 from bench.ratelimit import accuracy, outages, sizes, throughput
-from bench.ratelimit.measure import Report
 from tests.servers.redis_servers import running
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from limits.strategies import MovingWindowRateLimiter
 from app.ratelimit import Charge, Engine, Plan, compile_plan, encode_subject
 from app.ratelimit.memory import MAX_WINDOWS_DEFAULT, MemoryStore
 from app.ratelimit.scripts import pack_merge
-from bench.ratelimit.measure import Report, interleave, ratio_of
+from bench.measure import Report, interleave, ratio_of
 from tests.servers.redis_servers import wait_until
 
 if TYPE_CHECKING:

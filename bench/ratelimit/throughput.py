@@ -16,7 +16,7 @@ from app.ratelimit import Charge, Engine, compile_plan
 from app.ratelimit.adapter import Limiter, address, rate_limit
 from app.ratelimit.link import pack_command
 from app.ratelimit.scripts import pack_merge
-from bench.ratelimit.measure import Report, count_per_second, interleave, ratio_of
+from bench.measure import Report, count_per_second, interleave, ratio_of
 from bench.ratelimit.peers import Peer
 from tests.servers.redis_servers import wait_until
 

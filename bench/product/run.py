@@ -1,0 +1,57 @@
+"""Print every figure of the product, each with what it is measured against: see docs/figures.md.
+
+python -m bench.product.run [--quick] [--only WORD] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import load
+from bench.measure import ROUNDS, Report
+from bench.product.servers import KINDS, Servers
+from bench.product.users_me import Effort, bench_users_me
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def main() -> None:
+    """Run the benchmarks and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="short rounds and few users: a look, not a result")
+    parser.add_argument("--only", default="", help="only the benchmarks whose name has this word")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+    if not load.is_installed():
+        sys.exit("wrk is missing. On Debian or Ubuntu: apt-get install wrk")
+    # Asked to end, stop the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report()
+    has_errors = False
+    effort = Effort(rounds=3, seconds=1) if arguments.quick else Effort(rounds=ROUNDS, seconds=2)
+    with Servers() as servers:
+        benches: dict[str, Callable[[], None]] = {
+            f"users-me-{kind}": functools.partial(bench_users_me, report, servers, kind, effort) for kind in KINDS
+        }
+        for name, bench in benches.items():
+            if arguments.only in name:
+                try:
+                    bench()
+                except load.WrongAnswersError as error:
+                    has_errors = True
+                    report.add(name, "no errors", ours="-", peer="-", result=str(error), is_reached=False)
+    print("\n" + report.to_markdown())
+    if arguments.json:
+        report.write(arguments.json)
+    if has_errors:
+        sys.exit("There were wrong answers: see the table.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What the programs of a run work on: databases, Redis, and the product on them. Each is made when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench.load import Load, compose_request, make_load
+from bench.product import accounts
+from bench.programs import ROOT, THREADS, WORKERS, Program
+from tests.servers.harness.mariadb import MariaDb
+from tests.servers.harness.postgres import Postgres
+from tests.servers.redis_servers import running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+KINDS: Final = ("sqlite", "postgresql", "mariadb")
+TITLES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+# Three windows that nobody fills: what is measured is counting, not refusing.
+LIMITS: Final = "100000/second;10000000/minute;100000000/hour"
+# So many people ask in turn; each session notes once a minute that it was seen, as in life.
+PEOPLE: Final = 100
+USERS: Final = 1000
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of the product with so many users, each of them signed in."""
+
+    kind: str
+    url: str
+    users: int
+
+
+class Servers:
+    """The servers of a run. Use it in a ``with`` block: all are gone afterwards."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatehouse-bench-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @functools.cached_property
+    def postgres(self) -> Postgres:
+        """PostgreSQL, as it is in production: what it has committed is on the disk."""
+        return self._stack.enter_context(
+            Postgres(shared_buffers="512MB", fsync="on", log_connections="off", max_connections="200")
+        )
+
+    @functools.cached_property
+    def mariadb(self) -> MariaDb:
+        """MariaDB, likewise."""
+        return self._stack.enter_context(
+            MariaDb(innodb_buffer_pool_size="1G", innodb_flush_log_at_trx_commit="1", log_warnings="1")
+        )
+
+    @functools.cached_property
+    def redis_url(self) -> str:
+        """The URL of Redis."""
+        return f"redis://127.0.0.1:{self._stack.enter_context(running()).port}/0"
+
+    def make_empty(self, kind: str, name: str) -> str:
+        """Make an empty database and return its URL."""
+        if kind == "sqlite":
+            return f"sqlite:///{self.folder / name}.db"
+        server = self.postgres if kind == "postgresql" else self.mariadb
+        server.make_database(name)
+        return server.make_url(database=name)
+
+    @functools.cache  # noqa: B019 - lives as long as the run
+    def make_database(self, kind: str, users: int = USERS, *, password_hash: str | None = None) -> Database:
+        """Make a database of the product with so many users, once."""
+        url = self.make_empty(kind, f"product_{users}" + ("_hashed" if password_hash else ""))
+        _run_flask("db", "upgrade", environ=make_environ(url))
+        accounts.fill(url, users, password_hash=password_hash)
+        return Database(kind, url, users)
+
+    def serve_product(self, database: Database, *, has_redis: bool, **settings: str) -> Program:
+        """Return the product on that database, not yet started."""
+        storage = self.redis_url if has_redis else "memory://"
+        environ = make_environ(database.url, RATELIMIT_STORAGE_URI=storage, **settings)
+        return Program([sys.executable, "run.py"], environ=environ, log=self._make_log("product"))
+
+    def serve_floor(self, kind: str, *, has_redis: bool) -> Program:
+        """Return the floor on a database of its own, not yet started."""
+        environ = {"DATABASE_URL": self._make_floor_database(kind), "REDIS_URL": self.redis_url if has_redis else ""}
+        return Program([sys.executable, "-m", "bench.peers.floor"], environ=environ, log=self._make_log("floor"))
+
+    def load_users_me(self, database: Database, program: Program) -> Load:
+        """Return the load of people who ask the product who they are."""
+        numbers = [1 + number * database.users // PEOPLE for number in range(PEOPLE)]
+        cookies = accounts.make_cookies(make_environ(database.url), numbers)
+        return self.make_load(program, "/api/v1/users/me", cookies)
+
+    def load_floor(self, program: Program) -> Load:
+        """Return the load of the floor."""
+        requests = [compose_request(f"/users/{number}", port=program.port) for number in range(1, PEOPLE + 1)]
+        return make_load(self._make_file("load"), port=program.port, requests=requests, expected="@example.com")
+
+    def make_load(self, program: Program, path: str, cookies: list[str]) -> Load:
+        """Return the load of people with these cookies who ask for ``path``, which answers with their address."""
+        requests = [compose_request(path, f"Cookie: {cookie}", port=program.port) for cookie in cookies]
+        return make_load(self._make_file("load"), port=program.port, requests=requests, expected="@example.com")
+
+    @functools.cache  # noqa: B019 - lives as long as the run
+    def _make_floor_database(self, kind: str) -> str:
+        url = self.make_empty(kind, "floor")
+        environ = dict(os.environ) | {"DATABASE_URL": url}
+        command = [sys.executable, "-m", "bench.peers.floor", "seed", str(USERS)]
+        subprocess.run(command, cwd=ROOT, env=environ, check=True)
+        return url
+
+    def _make_log(self, name: str) -> Path:
+        return self._make_file(f"{name}.log")
+
+    def _make_file(self, name: str) -> Path:
+        return self.folder / f"{len(list(self.folder.iterdir()))}-{name}"
+
+
+def make_environ(database_url: str, **settings: str) -> dict[str, str]:
+    """Return the product's settings: those of production, with limits that nobody fills and no line a request."""
+    return {
+        "APP_ENV": "production",
+        "SECRET_KEY": "BiTba95no68AyToul_nmjjBls0KntX9yjihCMpK9aEEWRs2m",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "DATABASE_URL": database_url,
+        "RATELIMIT_DEFAULT": LIMITS,
+        "RATELIMIT_LOGIN": LIMITS,
+        "RATELIMIT_LOGIN_ADDRESS": LIMITS,
+        "WORKERS": str(WORKERS),
+        "THREADS": str(THREADS),
+        "SHUTDOWN_DELAY": "0",
+        "LOG_LEVEL": "WARNING",
+    } | settings
+
+
+def _run_flask(*arguments: str, environ: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "run", *arguments]
+    inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    subprocess.run(command, cwd=ROOT, env=inherited | dict(environ), check=True, capture_output=True)
