@@ -374,7 +374,8 @@ def _find_state() -> _State | None:
 
 def _find_rules(state: _State) -> tuple[PreparedRule, ...]:
     """Return the rules of the current request, looked for once."""
-    endpoint, method = request.endpoint, request.method
+    asked = request._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way past its proxy
+    endpoint, method = asked.endpoint, asked.method
     key, generation = (endpoint or "", method), state.policy.generation
     prepared_from, rules = state.rules_by_view.get(key, (-1, ()))
     if prepared_from != generation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .decision import LIMIT_FIELDS, Outcome
+from .decision import LIMIT_FIELDS, US, Outcome
 from .plan import ChargeKind
 
 if TYPE_CHECKING:
@@ -29,20 +29,20 @@ def make_headers(
     for part in decision.parts:
         for charge, values in part.slices():
             plan = charge.plan
-            if charge.kind in _QUOTAS and plan.limits:
-                back = (
-                    charge.cost
-                    if is_given_back and charge.kind is ChargeKind.PROVISIONAL and decision.is_admitted
-                    else 0
-                )
-                told = [
-                    Outcome(limit, int(values[place]) + back, int(values[place + 1]))
-                    for limit, place in zip(plan.limits, range(0, len(values), LIMIT_FIELDS), strict=True)
+            if charge.kind not in _QUOTAS or not plan.limits:
+                continue
+            is_back = is_given_back and charge.kind is ChargeKind.PROVISIONAL and decision.is_admitted
+            back = charge.cost if is_back else 0
+            numbers: list[float] = []
+            for place in range(0, len(values), LIMIT_FIELDS):
+                numbers += (values[place] + back, -(-values[place + 1] // US))
+            policies.append(plan.policy_text)
+            states.append(plan.state_template % tuple(numbers))
+            if has_legacy:
+                places = zip(plan.limits, range(0, len(values), LIMIT_FIELDS), strict=True)
+                outcomes += [
+                    Outcome(limit, int(values[place]) + back, int(values[place + 1])) for limit, place in places
                 ]
-                policies.append(plan.policy_text)
-                numbers = [number for one in told for number in (one.remaining, one.reset_seconds)]
-                states.append(plan.state_template % tuple(numbers))
-                outcomes += told
     headers = []
     if policies:
         headers = [("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(states))]
