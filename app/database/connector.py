@@ -30,8 +30,8 @@ class Connector:
         self._target = target
         self._connect = postgres.connect if target.dialect == "postgresql" else mysql.connect
         self._first = 0
-        self._is_suspect = False
-        self._trial = threading.Lock()
+        self._is_down = False
+        self._attempt = threading.Lock()
 
     def __call__(self) -> Any:  # noqa: ANN401 - each driver has a class of its own
         """Return a new connection to the host that takes writes.
@@ -40,26 +40,26 @@ class Connector:
             psycopg2.Error, pymysql.err.Error: no host answered as it should before the deadline.
             ConnectionLost: no host could be reached, or somebody else is trying just now.
         """
-        if not self._is_suspect:
+        if not self._is_down:
             return self._try_hosts()
-        if not self._trial.acquire(blocking=False):
+        if not self._attempt.acquire(blocking=False):
             raise ConnectionLost("The database is away, and is being tried by another request.")
         try:
             return self._try_hosts()
         finally:
-            self._trial.release()
+            self._attempt.release()
 
-    def note_loss(self, *, is_silent: bool) -> None:
+    def note_loss(self, *, is_timeout: bool) -> None:
         """Look for another host first; where this one fell silent, take it for away until a connection succeeds."""
-        if is_silent:
-            self._change(is_suspect=True, reason="silence")
+        if is_timeout:
+            self._change(is_down=True, reason="silence")
         self._first = (self._first + 1) % len(self._target.hosts)
 
-    def _change(self, *, is_suspect: bool, reason: str) -> None:
+    def _change(self, *, is_down: bool, reason: str) -> None:
         # One line for each change, however many requests meet it. A driver's own text would name hosts and users.
-        if is_suspect != self._is_suspect:
-            self._is_suspect = is_suspect
-            logger.warning("the database is %s: %s", "away" if is_suspect else "back", reason)
+        if is_down != self._is_down:
+            self._is_down = is_down
+            logger.warning("the database is %s: %s", "away" if is_down else "back", reason)
 
     def _try_hosts(self) -> Any:  # noqa: ANN401 - each driver has a class of its own
         hosts = self._target.hosts
@@ -74,12 +74,12 @@ class Connector:
                     connection = self._connect(self._target, hosts[index], must_write=len(hosts) > 1)
             except (psycopg2.Error, pymysql.err.Error, OSError) as error:
                 if tried + 1 == len(hosts):
-                    self._change(is_suspect=True, reason=type(error).__name__)
+                    self._change(is_down=True, reason=type(error).__name__)
                     if isinstance(error, OSError):
                         raise ConnectionLost("The database cannot be reached.") from error
                     raise
             else:
                 self._first = index
-                self._change(is_suspect=False, reason=f"host {index + 1} of {len(hosts)}")
+                self._change(is_down=False, reason=f"host {index + 1} of {len(hosts)}")
                 return connection
         raise AssertionError("a target has at least one host")

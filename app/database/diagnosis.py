@@ -15,7 +15,7 @@ import pymysql
 
 from . import mysql, postgres
 from .deadlines import remaining_seconds, time_limit
-from .faults import Kind, classify, is_silence
+from .faults import Kind, classify, is_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,7 +217,7 @@ def _name(error: Exception) -> Ailment:
     by_kind: tuple[tuple[bool, Ailment], ...] = (
         (isinstance(origin, ssl.SSLError), "tls"),
         (isinstance(origin, socket.gaierror), "name"),
-        (is_silence(error) or is_silence(origin), "silent"),
+        (is_timeout(error) or is_timeout(origin), "silent"),
         (isinstance(origin, ConnectionError | FileNotFoundError), "refused"),
         (classify(error) is Kind.READ_ONLY, "read_only"),
     )

@@ -121,7 +121,7 @@ def classify(error: BaseException) -> Kind:
     return Kind.OTHER
 
 
-def is_silence(error: BaseException) -> bool:
+def is_timeout(error: BaseException) -> bool:
     """Say whether ``error`` is a deadline that passed, rather than something that the other side said or did."""
     return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
 

@@ -6,7 +6,6 @@ import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 
 IS_WRITE: Final = "is_write"
 _RETRY_SECONDS: Final = 0.01
-_FILES: Final[WeakKeyDictionary[sa.Engine, DatabaseFile]] = WeakKeyDictionary()
+# The execution option of every engine on a file that holds its ``DatabaseFile``.
+_FILE: Final = "database_file"
 # SQLite waits 1, 2, 5 and 10 ms within this, then begins anew.
 _TURN_MS: Final = 18
 
@@ -35,6 +35,7 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
     timeout, whenever somebody else wrote since its first read.
     """
     file = DatabaseFile(Path(target.database))
+    options["execution_options"] = options.get("execution_options", {}) | {_FILE: file}
     engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), **options)
     timeout_ms = round(target.busy_timeout * 1000)
 
@@ -66,7 +67,6 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
 
 def _watch_file(engine: sa.Engine, file: DatabaseFile) -> None:
     """Have ``file`` looked at before each use of ``engine``, and before each commit."""
-    _FILES[engine] = file
 
     @sa.event.listens_for(engine, "do_connect")
     def open_file(*_arguments: object) -> None:
@@ -88,7 +88,8 @@ def _watch_file(engine: sa.Engine, file: DatabaseFile) -> None:
 
 def get_file(engine: sa.Engine) -> DatabaseFile:
     """Return the file that ``engine`` is on."""
-    return _FILES[engine]
+    file: DatabaseFile = engine.get_execution_options()[_FILE]
+    return file
 
 
 def _take_write_lock(connection: sa.Connection, *, busy_timeout: float) -> None:

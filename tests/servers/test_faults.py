@@ -155,15 +155,15 @@ def test_while_one_request_tries_a_frozen_server_the_others_are_told_at_once(
     engine = connect(server.make_url("connect_timeout=4"))
     server.freeze()
     connector: Any = engine.pool._creator
-    connector.note_loss(is_silent=True)
-    trial = threading.Thread(target=measure, args=(lambda: read_numbers(engine),))
-    trial.start()
+    connector.note_loss(is_timeout=True)
+    attempt = threading.Thread(target=measure, args=(lambda: read_numbers(engine),))
+    attempt.start()
     # Whoever asked before it has begun would be the one that tries.
-    wait_until(connector._trial.locked, within_seconds=2, what="the trial to begin")
+    wait_until(connector._attempt.locked, within_seconds=2, what="the attempt to begin")
     assert measure(lambda: read_numbers(engine))[1] < 1
-    assert trial.is_alive()
+    assert attempt.is_alive()
     server.thaw()
-    trial.join()
+    attempt.join()
     assert find_is_answering(engine)
 
 

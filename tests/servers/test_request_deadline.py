@@ -49,7 +49,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     # As in a pool where others come and go all the time: only a silent one turns people away sooner.
-    monkeypatch.setattr("app.database.engine._ServerPool.silence_seconds", math.inf)
+    monkeypatch.setattr("app.database.pool.ServerPool.silence_seconds", math.inf)
     migrating = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url.partition("?")[0]}))
     with migrating.app_context():
         upgrade()

@@ -1,0 +1,81 @@
+"""Drivers' errors become the exceptions of ``faults``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from .faults import (
+    CommitOutcomeUnknown,
+    ConnectionLost,
+    DatabaseUnavailable,
+    Kind,
+    classify,
+    is_rolled_back,
+    is_timeout,
+)
+from .sqlite import IS_WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlalchemy.engine import ExceptionContext
+
+    from .connector import Connector
+
+_IS_COMMITTING: Final = "is_committing"
+_EXCEPTIONS: Final[Mapping[Kind, Callable[[], DatabaseUnavailable]]] = {
+    Kind.LOST: lambda: ConnectionLost("The connection to the database was lost."),
+    Kind.READ_ONLY: lambda: ConnectionLost("The database takes no writes at present."),
+    Kind.CLOSED: lambda: DatabaseUnavailable("The database's file cannot be opened, or its folder not be written to."),
+    Kind.BUSY: lambda: DatabaseUnavailable("The database is too busy to answer."),
+}
+
+
+class ErrorTranslator:
+    """Raises the exceptions of ``faults`` in the place of an engine's errors, and throws away a pool of no use."""
+
+    def __init__(self, connector: Connector | None) -> None:
+        """``connector`` makes the engine's connections, if it is to a server."""
+        self._connector = connector
+
+    def listen(self, engine: sa.Engine) -> None:
+        """Translate the errors of ``engine`` from now on."""
+        sa.event.listen(engine, "begin", _note_no_commit)
+        sa.event.listen(engine, "rollback", _note_no_commit)
+        sa.event.listen(engine, "commit", _note_commit)
+        sa.event.listen(engine, "handle_error", self._on_error, retval=True)
+
+    def _on_error(self, context: ExceptionContext) -> Exception | None:
+        error = context.original_exception
+        kind = classify(error)
+        if context.is_disconnect and kind is not Kind.READ_ONLY:
+            kind = Kind.LOST
+        if self._connector is not None and kind in {Kind.LOST, Kind.READ_ONLY}:
+            context.is_disconnect = True
+            self._connector.note_loss(is_timeout=is_timeout(error))
+        elif kind is Kind.READ_ONLY:
+            # SQLite opens a file that may not be written to for reading, and that connection stays so. What writes
+            # outside a transaction of its own is told the same, and is a mistake of ours.
+            is_meant = context.connection is not None and context.connection.info.get(IS_WRITE)
+            context.is_disconnect = bool(is_meant)
+            kind = kind if is_meant else Kind.OTHER
+        if _is_committing(context.connection) and not is_rolled_back(error):
+            return CommitOutcomeUnknown()
+        if context.connection is None and kind is Kind.OTHER:
+            return DatabaseUnavailable("The database refuses to be connected to.")
+        return _EXCEPTIONS[kind]() if kind in _EXCEPTIONS else None
+
+
+def _note_no_commit(connection: sa.Connection) -> None:
+    if not connection.invalidated:
+        connection.info[_IS_COMMITTING] = False
+
+
+def _note_commit(connection: sa.Connection) -> None:
+    connection.info[_IS_COMMITTING] = True
+
+
+def _is_committing(connection: sa.Connection | None) -> bool:
+    return connection is not None and not connection.invalidated and bool(connection.info.get(_IS_COMMITTING))
