@@ -67,19 +67,29 @@ def create_app(settings: Settings) -> Flask:
     requests.install(app, settings)
     if settings.ratelimit_enabled:
         follow_changes(app)
-    # A quarter of the threads, one at least, is left to the other routes.
-    most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
-    limiter.init_app(app, settings, find_caller=find_caller, most_waiting=max(1, settings.threads // 2))
+        limiter.init_app(
+            app,
+            storage=settings.ratelimit_storage_uri,
+            limits=settings.rate_limits,
+            roles=settings.ratelimit_roles,
+            find_caller=find_caller,
+            has_headers=settings.ratelimit_headers_enabled,
+            has_legacy_headers=settings.ratelimit_legacy_headers,
+            budget_ms=settings.ratelimit_store_budget_ms,
+            fallback=settings.ratelimit_fallback,
+            precision=settings.ratelimit_precision,
+            workers=settings.workers,
+            most_waiting=max(1, settings.threads // 2),
+        )
     csrf.init_app(app)
     app.before_request(protect_from_csrf)
     app.before_request(enforce_guard)
     allow_origins(app, settings.cors_origins)
     register_error_handlers(app, has_error_texts=settings.log_error_texts)
 
-    engine = make_engine(
-        settings.database_url, require_tls=settings.database_require_tls, most_connections=most_waiting
-    )
-    db.init_app(app, engine)
+    # A quarter of the threads, one at least, is left to the other routes.
+    most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
+    db.init_app(app, make_engine(settings.database_url, most_connections=most_waiting))
     defer_migrations(app)
     app.extensions["password_hasher"] = PasswordHasher(
         concurrency=settings.password_hashing_concurrency, capacity=most_waiting

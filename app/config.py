@@ -5,27 +5,24 @@ To add a setting, add a field to ``Settings`` and a line to ``.env.example``; a 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import ipaddress
 import logging
 import os
 import re
-import secrets
-import tempfile
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dotenv import dotenv_values
 
-from .database import DatabaseUrlError, parse_database_url
+from .database import DatabaseTarget, DatabaseUrlError, parse_database_url
 from .emails import canonicalize_email
-from .guesses import estimate_guesses
-from .ratelimit.plan import ALLOWED_NOTATION, PRECISION_RANGE, LimitError, parse_limits
-from .ratelimit.rules import name_setting, parse_role_limits
-from .ratelimit.storage_uri import StorageUriError, parse_storage_uri
+from .ratelimit.plan import ALLOWED_NOTATION, PRECISION_RANGE, Fallback, LimitError, Limits, parse_limits
+from .ratelimit.rules import RoleLimits, name_setting, parse_role_limits
+from .ratelimit.storage_uri import StorageUri, StorageUriError, parse_storage_uri
+from .secret_keys import check_secret_key, keep_secret_key
 from .utils import escape_controls
 
 if TYPE_CHECKING:
@@ -36,9 +33,6 @@ logger = logging.getLogger(__name__)
 ROOT: Final = Path(__file__).resolve().parent.parent
 VAR: Final = ROOT / "var"
 
-SECRET_KEY_MIN_LENGTH: Final = 32
-# Random characters take 10**27 guesses at least, hexadecimal ones too (the least of 2,000), a sentence 10**26 at most.
-SECRET_KEY_MIN_GUESSES: Final = 3 * 10**26
 # What the file may hold for the programs beside us.
 FOREIGN_PREFIXES: Final = ("FLASK_", "PYTHON", "COMPOSE_", "POSTGRES_", "MYSQL_", "MARIADB_", "REDIS_")
 # As alike as REGISTRATON and REGISTRATION; HOSTNAME and HOST are not.
@@ -100,18 +94,8 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _check_secret_key(key: str) -> str:
-    is_text = len(key.split()) > 1
-    if len(key) < SECRET_KEY_MIN_LENGTH or is_text or estimate_guesses(key) < SECRET_KEY_MIN_GUESSES:
-        raise ValueError(
-            f"at least {SECRET_KEY_MIN_LENGTH} random characters, no words, rows or repetitions;"
-            " make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
-        )
-    return key
-
-
 def _parse_secret_keys(text: str) -> tuple[str, ...]:
-    return tuple(_check_secret_key(key) for key in _split(text))
+    return tuple(check_secret_key(key) for key in _split(text))
 
 
 def _parse_origin(text: str) -> str:
@@ -153,49 +137,39 @@ def _parse_proxies(text: str) -> int | tuple[IpNetwork, ...]:
         ) from None
 
 
-def _parse_limits(text: str) -> str:
+def _parse_limits(text: str) -> Limits:
     try:
-        parse_limits(text)
+        return parse_limits(text)
     except LimitError as error:
         raise ValueError(ALLOWED_NOTATION) from error
-    return text
 
 
-def _parse_role_limits(text: str) -> str:
-    names = [
-        name_setting(field.name.upper())
-        for field in dataclasses.fields(Settings)
-        if field.metadata["parse"] is _parse_limits
-    ]
+def _parse_role_limits(text: str) -> RoleLimits:
     try:
-        unknown = sorted(parse_role_limits(text).keys() - set(names))
+        return parse_role_limits(text)
     except LimitError as error:
         raise ValueError(str(error).removeprefix("expected ")) from error
-    if unknown:
-        raise ValueError(f"limits called {', '.join(names)}")
-    return text
 
 
-def _parse_database_url(text: str) -> str:
+def _parse_fallback(text: str) -> Fallback:
+    return Fallback(_parse_choice(*Fallback)(text))
+
+
+def _parse_database_url(text: str) -> DatabaseTarget:
     if text.startswith("sqlite:///") and not text.startswith("sqlite:////"):
         # Relative to the project, not to wherever a command happens to be run from.
         path = text.removeprefix("sqlite:///")
         if path and not path.startswith(":memory:"):
             text = f"sqlite:///{ROOT / path}"
-    try:
-        parse_database_url(text)
-    except DatabaseUrlError as error:
-        raise ValueError(str(error)) from None
-    return text
+    return parse_database_url(text)
 
 
-def _parse_storage_uri(text: str) -> str:
+def _parse_storage_uri(text: str) -> StorageUri:
     try:
-        parse_storage_uri(text)
+        return parse_storage_uri(text)
     except StorageUriError as error:
         fault, _, allowed = str(error).partition("; expected ")
         raise ValueError(f"{allowed} ({fault})") from None
-    return text
 
 
 def _parse_email(text: str) -> str:
@@ -244,24 +218,24 @@ class Settings:
     """
 
     app_env: str = _setting(_parse_choice("development", "testing", "production"), "development")
-    secret_key: str = _setting(_check_secret_key, None, is_secret=True)
+    secret_key: str = _setting(check_secret_key, None, is_secret=True)
     secret_key_fallbacks: tuple[str, ...] = _setting(_parse_secret_keys, "", is_secret=True)
 
-    database_url: str = _setting(_parse_database_url, "sqlite:///var/app.db", is_secret=True)
+    database_url: DatabaseTarget = _setting(_parse_database_url, "sqlite:///var/app.db", is_secret=True)
     database_require_tls: bool = _setting(_parse_bool, "false", production="true")
 
-    ratelimit_storage_uri: str = _setting(_parse_storage_uri, "memory://", is_secret=True)
+    ratelimit_storage_uri: StorageUri = _setting(_parse_storage_uri, "memory://", is_secret=True)
     ratelimit_enabled: bool = _setting(_parse_bool, "true")
     ratelimit_headers_enabled: bool = _setting(_parse_bool, "true")
     ratelimit_legacy_headers: bool = _setting(_parse_bool, "false")
     ratelimit_store_budget_ms: int = _setting(_parse_int(at_least=5, at_most=1000), "25")
-    ratelimit_fallback: str = _setting(_parse_choice("local", "allow", "deny"), "local")
+    ratelimit_fallback: Fallback = _setting(_parse_fallback, "local")
     ratelimit_precision: int = _setting(_parse_int(at_least=PRECISION_RANGE[0], at_most=PRECISION_RANGE[-1]), "100")
-    ratelimit_default: str = _setting(_parse_limits, "600/minute")
-    ratelimit_login: str = _setting(_parse_limits, "10/minute;50/hour")
-    ratelimit_login_address: str = _setting(_parse_limits, "30/minute;300/hour")
-    ratelimit_register: str = _setting(_parse_limits, "10/minute;60/hour")
-    ratelimit_roles: str | None = _setting(_parse_role_limits, "")
+    ratelimit_default: Limits = _setting(_parse_limits, "600/minute")
+    ratelimit_login: Limits = _setting(_parse_limits, "10/minute;50/hour")
+    ratelimit_login_address: Limits = _setting(_parse_limits, "30/minute;300/hour")
+    ratelimit_register: Limits = _setting(_parse_limits, "10/minute;60/hour")
+    ratelimit_roles: RoleLimits | None = _setting(_parse_role_limits, "")
 
     trusted_proxies: int | tuple[IpNetwork, ...] = _setting(_parse_proxies, "0")
     public_url: str = _setting(_parse_origin, "http://127.0.0.1:8000")
@@ -322,13 +296,30 @@ class Settings:
             raise SettingsError(faults)
         return cls(**values)
 
+    @property
+    def rate_limits(self) -> dict[str, Limits]:
+        """The limits that have a name."""
+        return {name: getattr(self, field) for name, field in _name_limits().items()}
+
     def describe(self) -> dict[str, object]:
         """Return every setting by its name in the environment, secrets masked."""
         return {
-            field.name.upper(): MASK if field.metadata["is_secret"] and value else value
+            field.name.upper(): MASK if field.metadata["is_secret"] and value else _show(value)
             for field in dataclasses.fields(self)
             for value in [getattr(self, field.name)]
         }
+
+
+def _show(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(map(str, value))
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+def _name_limits() -> dict[str, str]:
+    """Return the fields that hold limits, by what those are called."""
+    fields = [field.name for field in dataclasses.fields(Settings) if field.metadata["parse"] is _parse_limits]
+    return {name_setting(name.upper()): name for name in fields}
 
 
 def _find_cross_faults(values: Mapping[str, Any]) -> list[str]:
@@ -341,9 +332,14 @@ def _find_cross_faults(values: Mapping[str, Any]) -> list[str]:
         )
     if values.get("database_require_tls") and "database_url" in values:
         try:
-            parse_database_url(values["database_url"], require_tls=True)
+            values["database_url"].refuse_clear_text()
         except DatabaseUrlError as error:
             faults.append(f"DATABASE_URL: expected {error}")
+    if values.get("ratelimit_roles"):
+        try:
+            values["ratelimit_roles"].check_names(_name_limits())
+        except LimitError as error:
+            faults.append(f"RATELIMIT_ROLES: {error}")
     if values.get("allowed_hosts") == ():
         faults.append("ALLOWED_HOSTS: expected the host names that this server answers to, got none")
     if values.get("admin_password") and not values.get("admin_email", True):
@@ -366,7 +362,7 @@ def load_settings(
     merged = {name: value for name, value in file.items() if value is not None}
     merged.update({name: value for name, value in surroundings.items() if value})
     if not merged.get("SECRET_KEY") and merged.get("APP_ENV", "") != "production":
-        merged["SECRET_KEY"] = _keep_secret_key(var / "secret_key")
+        merged["SECRET_KEY"] = keep_secret_key(var / "secret_key")
     misspelt = _find_misspelt(surroundings, file)
     try:
         settings = Settings.from_environ(merged)
@@ -392,23 +388,3 @@ def _find_misspelt(environ: Mapping[str, str], file: Mapping[str, str | None]) -
         elif name in file and name not in names and not name.startswith(FOREIGN_PREFIXES):
             logger.warning("the file .env sets %s, which is no setting of ours", escape_controls(name))
     return faults
-
-
-def _keep_secret_key(path: Path) -> str:
-    """Return the key kept at ``path``, made now if there is none. Two processes at once agree on one key."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        # Its owner alone may read it from the first moment on; its name is new, whoever died half-way before.
-        descriptor, draft = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(48))
-            # A link fails when another process was first; a rename would replace its key.
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            Path(draft).unlink()
-    if path.stat().st_mode & 0o077:
-        # A restored backup or a generous umask of whoever copied it.
-        path.chmod(0o600)
-    return path.read_text().strip()

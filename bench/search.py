@@ -21,7 +21,7 @@ from alembic.operations import Operations
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from app.database import lift_time_limits, make_engine
+from app.database import lift_time_limits, make_engine, parse_database_url
 from app.database.search import SearchText, choose_condition, make_search_text
 from app.database.search_index import create_search
 from app.database.types import ExactString, UtcDateTime
@@ -180,7 +180,7 @@ def main() -> None:
             url = stack.enter_context(Postgres(shared_buffers="512MB")).make_url()
         else:
             url = stack.enter_context(MariaDb(innodb_buffer_pool_size="1G")).make_url()
-        engine = make_engine(url)
+        engine = make_engine(parse_database_url(url))
         fill(engine, arguments.users)
         measure(engine)
         engine.dispose()

@@ -11,7 +11,7 @@ from flask_migrate import upgrade
 
 from app import create_app
 from app.config import Settings
-from app.database import make_engine
+from app.database import make_engine, parse_database_url
 from app.models import Base
 
 from .servers.harness.mariadb import MariaDb
@@ -118,7 +118,7 @@ class _Migrated:
     """A migrated database that can be made again what it was."""
 
     def __init__(self, url: str) -> None:
-        self.engine = make_engine(f"{url}?statement_timeout=5").execution_options(is_write=True)
+        self.engine = make_engine(parse_database_url(f"{url}?statement_timeout=5")).execution_options(is_write=True)
         self._tables = Base.metadata.sorted_tables
         with self.engine.connect() as connection:
             self._rows: dict[sa.Table, list[dict[str, Any]]] = {

@@ -12,8 +12,6 @@ from .terminal import OperatorGroup, Report
 
 config_group = OperatorGroup("config", help="See the settings.")
 
-# Shown with only its secrets masked, so that one can see which server is meant.
-_ADDRESSES: Final = re.compile(r"_UR[IL]\Z")
 _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*")
 
 
@@ -27,11 +25,9 @@ def show() -> Report:
 
 def describe_settings(settings: Settings) -> dict[str, object]:
     """Return every setting by its name in the environment: secrets masked, addresses but for their passwords."""
-    shown = settings.describe()
-    for name, value in shown.items():
-        if _ADDRESSES.search(name) and value:
-            shown[name] = mask_address(str(getattr(settings, name.lower())))
-    return shown
+    # So that one can see which server is meant.
+    urls = {"DATABASE_URL": settings.database_url.text, "RATELIMIT_STORAGE_URI": settings.ratelimit_storage_uri.text}
+    return settings.describe() | {name: mask_address(url) for name, url in urls.items()}
 
 
 def mask_address(address: str) -> str:

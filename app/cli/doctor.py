@@ -13,7 +13,7 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, VAR
-from app.database import TLS_WORDS, DatabaseUnavailable, diagnose, get_target, parse_database_url
+from app.database import TLS_WORDS, DatabaseUnavailable, diagnose, get_target
 from app.extensions import db, get_settings, limiter
 from app.ratelimit.adapter import StoreAway
 from app.services import admins
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from app.config import Settings
-    from app.database import Diagnosis
+    from app.database import DatabaseTarget, Diagnosis
 
     from .migrations import Revisions
 
@@ -146,7 +146,7 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("ALLOWED_HOSTS", OK, ", ".join(settings.allowed_hosts))
 
-    if settings.ratelimit_storage_uri.startswith("memory:") and settings.workers > 1:
+    if settings.ratelimit_storage_uri.kind == "memory" and settings.workers > 1:
         yield Finding(
             "RATELIMIT_STORAGE_URI",
             FAULT,
@@ -168,9 +168,8 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     yield from _check_transport(settings.database_url)
 
 
-def _check_transport(database_url: str) -> Iterator[Finding]:
+def _check_transport(target: DatabaseTarget) -> Iterator[Finding]:
     """Look at whether the way to the database is encrypted and the server verified."""
-    target = parse_database_url(database_url)
     if all(host.is_local for host in target.hosts) or target.tls_mode in _VERIFYING:
         return
     fault = "The database's server is not verified."
@@ -266,7 +265,7 @@ def _describe_schema(revisions: Revisions) -> Finding:
 
 
 def _check_store(settings: Settings) -> Iterator[Finding]:
-    if settings.ratelimit_storage_uri.startswith("memory:") or not settings.ratelimit_enabled:
+    if settings.ratelimit_storage_uri.kind == "memory" or not settings.ratelimit_enabled:
         return
     try:
         policies = limiter.find_evicting_policies()

@@ -80,7 +80,7 @@ def _report(limit: RateLimitState) -> Report:
 
 
 def _refuse_memory() -> None:
-    if get_settings().ratelimit_storage_uri.startswith("memory:"):
+    if get_settings().ratelimit_storage_uri.kind == "memory":
         raise Failure(
             "The counts of memory:// live inside each server process, where this command cannot reach them."
             " Restart the server to clear them, or set RATELIMIT_STORAGE_URI."

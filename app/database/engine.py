@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -13,31 +13,22 @@ from .pool import Pool, ServerPool
 from .sqlite import make_sqlite_engine
 from .transactions import begin_only_where_needed
 from .translation import ErrorTranslator
-from .url import DatabaseTarget, parse_database_url
+
+if TYPE_CHECKING:
+    from .url import DatabaseTarget
 
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 # The execution option of every engine that tells what it was made from.
 _TARGET: Final = "database_target"
 
 
-def make_engine(
-    target: DatabaseTarget | str, *, require_tls: bool = False, most_connections: int | None = None
-) -> sa.Engine:
+def make_engine(target: DatabaseTarget, *, most_connections: int | None = None) -> sa.Engine:
     """Return an engine on ``target``; it connects when first used.
 
     What is executed on it raises, beyond SQLAlchemy's own errors, ``ConnectionLost``, ``CommitOutcomeUnknown`` or
     another ``DatabaseUnavailable``. A lost connection throws the pool away: every later one is new.
-
-    Args:
-        target: a checked target, or a URL to check.
-        require_tls: as for ``parse_database_url``, where ``target`` is a URL.
-        most_connections: to a server, however many the URL allows.
-
-    Raises:
-        DatabaseUrlError: the URL is wrong.
+    There are at most ``most_connections`` to a server, however many the URL allows.
     """
-    if isinstance(target, str):
-        target = parse_database_url(target, require_tls=require_tls)
     options: dict[str, Any] = {
         "poolclass": Pool,
         "pool_size": target.pool_size,

@@ -94,6 +94,21 @@ class DatabaseTarget:
     tls_ca: str | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None
+    # The URL that it was read from, password included.
+    text: str = dataclasses.field(default="", compare=False, repr=False)
+
+    def refuse_clear_text(self) -> None:
+        """Make sure that whoever goes to another machine asks for encryption, or says in words that there is none.
+
+        Raises:
+            DatabaseUrlError: the URL does neither.
+        """
+        if self.tls_mode == "prefer" and not all(host.is_local for host in self.hosts):
+            encrypted, clear = TLS_WORDS[self.dialect]
+            raise DatabaseUrlError(
+                f"encryption to a host that is not on this machine: add {encrypted}, or {clear} if what is sent there"
+                " may travel in clear"
+            )
 
     def __str__(self) -> str:
         if self.dialect == "sqlite":
@@ -103,16 +118,11 @@ class DatabaseTarget:
         return f"{self.dialect}://{user}{','.join(map(str, self.hosts))}/{self.database}"
 
 
-def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarget:
+def parse_database_url(text: str) -> DatabaseTarget:
     """Return what ``text`` asks for, defaults filled in.
 
     Nothing of the URL but the names of its parameters is ever repeated in a message, because a password whose special
     characters are not percent-encoded may end up in any other part of it.
-
-    Args:
-        text: the URL.
-        require_tls: refuse a URL with a host that is not on this machine unless it either asks for encryption or says
-            in words that there is none (``sslmode=disable``, ``ssl=off``).
 
     Raises:
         DatabaseUrlError: it is wrong; the message completes "expected …" and shows no secret.
@@ -127,7 +137,7 @@ def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarge
         raise DatabaseUrlError("a URL such as " + " or ".join(EXAMPLES.values()))
     location, _, query = rest.partition("?")
     if dialect == "sqlite":
-        target = DatabaseTarget(dialect=dialect, database=_parse_path(location))
+        target = DatabaseTarget(dialect=dialect, database=_parse_path(location), text=text)
         return dataclasses.replace(target, **_Parameters(dialect, query).numbers())
     authority, slash, database = location.partition("/")
     if "@" in database or "@" in query:
@@ -142,16 +152,10 @@ def parse_database_url(text: str, *, require_tls: bool = False) -> DatabaseTarge
         hosts=_parse_hosts(hosts, dialect),
         user=_decode(user),
         password=_decode(password),
+        text=text,
     )
     parameters = _Parameters(dialect, query)
-    target = parameters.add_tls(dataclasses.replace(target, **parameters.numbers()))
-    if require_tls and target.tls_mode == "prefer" and not all(host.is_local for host in target.hosts):
-        encrypted, clear = TLS_WORDS[dialect]
-        raise DatabaseUrlError(
-            f"encryption to a host that is not on this machine: add {encrypted}, or {clear} if what is sent there may"
-            " travel in clear"
-        )
-    return target
+    return parameters.add_tls(dataclasses.replace(target, **parameters.numbers()))
 
 
 def _parse_path(location: str) -> str:

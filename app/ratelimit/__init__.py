@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .decision import Decision, Outcome
 from .engine import Engine
-from .plan import Charge, ChargeKind, Fallback, Limit, LimitError, Plan, compile_plan, parse_limits
-from .storage_uri import StorageUriError, parse_storage_uri
+from .plan import Charge, ChargeKind, Fallback, Limit, LimitError, Limits, Plan, compile_plan, parse_limits
+from .storage_uri import StorageUri, StorageUriError, parse_storage_uri
 from .subject import encode_subject, normalize_ip
 
 __all__ = [
@@ -16,8 +16,10 @@ __all__ = [
     "Fallback",
     "Limit",
     "LimitError",
+    "Limits",
     "Outcome",
     "Plan",
+    "StorageUri",
     "StorageUriError",
     "compile_plan",
     "encode_subject",

@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 from threading import BoundedSemaphore
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, g, request
@@ -20,6 +21,7 @@ from .headers import make_headers
 from .plan import PRECISION_DEFAULT, Fallback, LimitError, parse_limits
 from .rules import (
     ADDRESS,
+    DEFAULT_NAME,
     SETTING_PREFIX,
     By,
     Caller,
@@ -27,17 +29,18 @@ from .rules import (
     Policy,
     PreparedRule,
     Rule,
-    name_setting,
+    add_roles,
     parse_role_limits,
-    read_settings,
 )
+from .storage_uri import MEMORY, StorageUri, parse_storage_uri
 from .subject import normalize_ip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .inspection import Held, Inspector
-    from .plan import Charge
+    from .plan import Charge, Limits
+    from .rules import RoleLimits
 
 WAITERS_DEFAULT: Final = 4
 WAIT_SECONDS: Final = 2.0
@@ -45,9 +48,6 @@ _PAUSE_SECONDS: Final = 0.02
 _EXTENSION: Final = "ratelimit"
 _RULES: Final = "__rate_limits__"
 _EXEMPT: Final = "__rate_limit_exempt__"
-_NOT_LIMITS: Final = frozenset(
-    {"storage_uri", "enabled", "headers_enabled", "legacy_headers", "store_budget_ms", "fallback", "precision", "roles"}
-)
 
 Target = TypeVar("Target", bound="Callable[..., Any] | Blueprint")
 Answer = TypeVar("Answer")
@@ -149,48 +149,39 @@ class Limiter:
     def init_app(
         self,
         app: Flask,
-        settings: object,
         *,
+        storage: StorageUri = MEMORY,
+        limits: Mapping[str, Limits] = MappingProxyType({}),
+        roles: RoleLimits | None = None,
         find_caller: Callable[[], Caller | None] = lambda: None,
-        on_change: Callable[[bool], None] | None = None,
+        has_headers: bool = True,
+        has_legacy_headers: bool = False,
+        budget_ms: float = BUDGET_MS_DEFAULT,
+        fallback: Fallback = Fallback.LOCAL,
+        precision: int = PRECISION_DEFAULT,
+        workers: int = 1,
         most_waiting: int = WAITERS_DEFAULT,
+        on_change: Callable[[bool], None] = lambda _is_degraded: None,
     ) -> None:
-        """Limit ``app`` as ``settings`` say: attributes ``ratelimit_…`` and ``workers``, or a mapping of their names.
+        """Limit ``app``, by counters that are kept in ``storage``.
 
-        ``find_caller`` tells who asks; it is called only where a role has limits of its own. At most ``most_waiting``
-        requests wait at once for the outcome of others.
+        Rules refer to ``limits`` by their names: ``RATELIMIT_LOGIN_ADDRESS`` is ``login-address`` here. The one called
+        ``default`` counts every request of an address to a route that is not exempt. ``roles`` have others instead;
+        ``find_caller`` tells who asks, and is called only where a role has limits of its own. Each of the ``workers``
+        processes grants its share of a strict limit while the store is away. At most ``most_waiting`` requests wait at
+        once for the outcome of others.
 
         Raises:
-            StorageUriError, LimitError: a setting is malformed.
+            LimitError: ``roles`` name limits that there are not.
         """
-        values = read_settings(settings)
-        if not values.get("enabled", True):
-            return
-        by_role = parse_role_limits(values.get("roles") or "")
-        limits = {
-            name: NamedLimits(str(text), by_role.pop(name, {}))
-            for setting, text in values.items()
-            if setting not in _NOT_LIMITS and text
-            for name in [name_setting(setting)]
-        }
-        if by_role:
-            raise LimitError(f"{SETTING_PREFIX}ROLES names limits that do not exist: {', '.join(sorted(by_role))}")
-        precision = int(values.get("precision", PRECISION_DEFAULT))
-        workers = getattr(settings, "workers", None)
-        engine = Engine(
-            str(values.get("storage_uri", "memory://")),
-            budget_ms=float(values.get("store_budget_ms", BUDGET_MS_DEFAULT)),
-            fallback=Fallback(values.get("fallback", "local")),
-            workers=int(workers or 1),
-            on_change=on_change or (lambda _is_degraded: None),
-        )
+        engine = Engine(storage, budget_ms=budget_ms, fallback=fallback, workers=workers, on_change=on_change)
         app.extensions[_EXTENSION] = state = _State(
             engine=engine,
-            policy=Policy(limits, precision=precision),
+            policy=Policy(add_roles(limits, roles), precision=precision),
             find_caller=find_caller,
-            default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if "default" in limits else None,
-            has_headers=bool(values.get("headers_enabled", True)),
-            has_legacy_headers=bool(values.get("legacy_headers", False)),
+            default=Rule(f"{SETTING_PREFIX}DEFAULT", (address,)) if DEFAULT_NAME in limits else None,
+            has_headers=has_headers,
+            has_legacy_headers=has_legacy_headers,
             waiters=BoundedSemaphore(most_waiting),
             rules_by_view={},
         )
@@ -286,7 +277,7 @@ class Limiter:
             targets += [getattr(view_class, method.lower()) for method in getattr(view_class, "methods", None) or ()]
         for rule in (rule for target in targets for rule in getattr(target, _RULES, ())):
             if state is not None and rule.name is not None:
-                state.policy.find_text(rule)
+                state.policy.find_limits(rule)
 
 
 def _decide(state: _State) -> None:
@@ -416,5 +407,7 @@ __all__ = [
     "address",
     "exempt",
     "parse_limits",
+    "parse_role_limits",
+    "parse_storage_uri",
     "rate_limit",
 ]

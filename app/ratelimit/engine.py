@@ -17,7 +17,7 @@ from .node import Node
 from .plan import US, Charge, ChargeKind, Fallback, Plan
 from .refusals import RefusalCache, RefusalTally
 from .scripts import pack_decide, pack_merge, read_values
-from .storage_uri import parse_storage_uri
+from .storage_uri import MEMORY, StorageUri
 from .transport import SentinelTransport, SingleTransport, Transport
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Engine:
 
     def __init__(
         self,
-        uri: str = "memory://",
+        storage: StorageUri = MEMORY,
         *,
         budget_ms: float = BUDGET_MS_DEFAULT,
         fallback: Fallback = Fallback.LOCAL,
@@ -56,14 +56,10 @@ class Engine:
         max_windows: int = MAX_WINDOWS_DEFAULT,
         on_change: Callable[[bool], None] = lambda _is_degraded: None,
     ) -> None:
-        """Decide in the store at ``uri``; ``on_change`` is told when the engine becomes degraded, and when it recovers.
+        """Decide in ``storage``; ``on_change`` is told when the engine becomes degraded, and when it recovers.
 
         Nothing is connected to before the first decision, so the store may be away at the start.
-
-        Raises:
-            StorageUriError: ``uri`` is malformed.
         """
-        parsed = parse_storage_uri(uri)
         self._fallback = fallback
         self._workers = workers
         self._memory = MemoryStore(max_windows=max_windows)
@@ -74,9 +70,9 @@ class Engine:
         self._was_degraded = False
         self._local_plans: dict[Plan, tuple[Plan, bool]] = {}
         self._transport: Transport | None = None
-        if parsed.kind != "memory":
-            self._transport = TRANSPORTS[parsed.kind](
-                parsed, timeout_seconds=budget_ms * STORE_SHARE_OF_BUDGET / 1000, on_change=self._note_change
+        if storage.kind != "memory":
+            self._transport = TRANSPORTS[storage.kind](
+                storage, timeout_seconds=budget_ms * STORE_SHARE_OF_BUDGET / 1000, on_change=self._note_change
             )
         self.inspector = Inspector(self._transport, self._memory, self._arrears, self._refusals, self.refused)
         _engines.add(self)

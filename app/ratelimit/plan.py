@@ -35,12 +35,28 @@ class LimitError(ValueError):
     """A limit is malformed; the message shows what is allowed."""
 
 
-class Fallback(enum.Enum):
+class Fallback(enum.StrEnum):
     """What decides while the store is away."""
 
     LOCAL = "local"
     ALLOW = "allow"
     DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits such as ``10/minute;100/hour``, made by ``parse_limits``: the ``text``, and each as (amount, seconds)."""
+
+    text: str
+    pairs: tuple[tuple[int, int], ...] = field(compare=False, repr=False)
+
+    @property
+    def generosity(self) -> tuple[float, int]:
+        """By what limits are compared: units a second that they admit for ever, then units at once."""
+        return min(amount / seconds for amount, seconds in self.pairs), min(amount for amount, _ in self.pairs)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +197,8 @@ def _keep_strictest(limits: Iterable[Limit]) -> tuple[Limit, ...]:
 
 
 @lru_cache(maxsize=1024)
-def parse_limits(text: str) -> tuple[tuple[int, int], ...]:
-    """Return the limits that ``text`` spells out, each as (amount, window in seconds).
+def parse_limits(text: str) -> Limits:
+    """Return the limits that ``text`` spells out.
 
     Raises:
         LimitError: ``text`` is malformed.
@@ -198,7 +214,7 @@ def parse_limits(text: str) -> tuple[tuple[int, int], ...]:
         1 <= amount <= AMOUNT_MAX and seconds <= WINDOW_SECONDS_MAX for amount, seconds in pairs
     ):
         raise LimitError(f"expected {ALLOWED_NOTATION}; got {text[:80]!r}")
-    return pairs
+    return Limits(text, pairs)
 
 
 def _spells_zero_multiple(text: str) -> bool:
@@ -225,21 +241,21 @@ def make_limit(
 
 
 def compile_plan(
-    text: str,
+    limits: Limits | str,
     *,
     scope: str = "default",
     precision: int = PRECISION_DEFAULT,
     fallback: Fallback | None = None,
     is_strict: bool = False,
 ) -> Plan:
-    """Return the plan that ``text`` spells out; limits of one ``scope`` and one window share their counters.
+    """Return the plan of ``limits``; those of one ``scope`` and one window share their counters.
 
     Raises:
-        LimitError: ``text`` is malformed, or the precision is not in ``PRECISION_RANGE``.
+        LimitError: a text is malformed, or the precision is not in ``PRECISION_RANGE``.
     """
     if precision not in PRECISION_RANGE:
         raise LimitError(f"expected a precision from {PRECISION_RANGE[0]} to {PRECISION_RANGE[-1]}; got {precision}")
     return Plan(
         make_limit(amount, seconds=seconds, scope=scope, precision=precision, fallback=fallback, is_strict=is_strict)
-        for amount, seconds in parse_limits(text)
+        for amount, seconds in (parse_limits(limits) if isinstance(limits, str) else limits).pairs
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .plan import (
     ALLOWED_NOTATION,
@@ -15,6 +15,7 @@ from .plan import (
     ChargeKind,
     Fallback,
     LimitError,
+    Limits,
     Plan,
     compile_plan,
     make_limit,
@@ -22,7 +23,7 @@ from .plan import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +44,6 @@ _ROLE_ENTRY: Final = re.compile(r"(?:^|[\s,;])([a-z][a-z0-9_-]*)\.([a-z][a-z0-9-
 def name_setting(setting: str) -> str:
     """Return what the limits of ``setting`` are called outside: ``RATELIMIT_LOGIN_ADDRESS`` is ``login-address``."""
     return setting.removeprefix(SETTING_PREFIX).lower().replace("_", "-")
-
-
-def read_settings(settings: object) -> dict[str, Any]:
-    """Return the settings without their prefix, by names in lower case."""
-    if is_dataclass(settings):
-        named = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    elif hasattr(settings, "items"):
-        named = {str(name).lower(): value for name, value in settings.items()}
-    else:
-        named = dict(vars(settings))
-    prefix = SETTING_PREFIX.lower()
-    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
 class Caller(NamedTuple):
@@ -87,53 +76,67 @@ class By:
 
 @dataclass(frozen=True, slots=True)
 class NamedLimits:
-    """What one name stands for: a notation, and others for callers who have a role."""
+    """What one name stands for: limits, and others for callers who have a role."""
 
-    limits: str
-    by_role: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits
+    by_role: Mapping[str, Limits] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        """Refuse a malformed notation.
+
+@dataclass(frozen=True, slots=True)
+class RoleLimits:
+    """Limits that roles have of their own, made by ``parse_role_limits``: the ``text``, and by name and role."""
+
+    text: str
+    by_name: Mapping[str, Mapping[str, Limits]] = field(compare=False, repr=False)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Make sure that all of it is about limits that there are.
 
         Raises:
-            LimitError: one is malformed.
+            LimitError: there is no limit of a name.
         """
-        for text in (self.limits, *self.by_role.values()):
-            parse_limits(text)
+        known = list(names)
+        if unknown := sorted(self.by_name.keys() - set(known)):
+            raise LimitError(f"expected limits called {', '.join(known)}; there is none called {', '.join(unknown)}")
+
+    def __str__(self) -> str:
+        return self.text
 
 
-def measure_generosity(text: str) -> tuple[float, int]:
-    """Return by what limits are compared: units a second that they admit for ever, then units at once.
-
-    Raises:
-        LimitError: ``text`` is malformed.
-    """
-    pairs = parse_limits(text)
-    return min(amount / seconds for amount, seconds in pairs), min(amount for amount, _seconds in pairs)
-
-
-def parse_role_limits(text: str) -> dict[str, dict[str, str]]:
-    """Return the limits of roles, by limit and by role, that ``text`` spells out: ``staff.default=6000/minute``.
+def parse_role_limits(text: str) -> RoleLimits:
+    """Return the limits of roles that ``text`` spells out: ``staff.default=6000/minute``.
 
     Raises:
         LimitError: ``text`` is malformed.
     """
     heads = list(_ROLE_ENTRY.finditer(text))
-    by_name: dict[str, dict[str, str]] = {}
+    by_name: dict[str, dict[str, Limits]] = {}
     if text.strip() and (not heads or text[: heads[0].start()].strip()):
         raise LimitError(f"expected ROLE.LIMIT=… such as staff.default=6000/minute, got {text[:80]!r}")
     ends = [*(head.start() for head in heads[1:]), len(text)]
     for head, end in zip(heads, ends, strict=False):
         role, name = head.groups()
-        limits = text[head.end() : end].strip(" ,;")
+        notation = text[head.end() : end].strip(" ,;")
         try:
-            parse_limits(limits)
+            limits = parse_limits(notation)
         except LimitError as error:
-            raise LimitError(f"expected {ALLOWED_NOTATION} for {role}.{name}, got {limits[:80]!r}") from error
+            raise LimitError(f"expected {ALLOWED_NOTATION} for {role}.{name}, got {notation[:80]!r}") from error
         if role in by_name.setdefault(name, {}):
             raise LimitError(f"expected one entry for {role}.{name}, got two")
         by_name[name][role] = limits
-    return by_name
+    return RoleLimits(text, by_name)
+
+
+def add_roles(limits: Mapping[str, Limits], roles: RoleLimits | None) -> dict[str, NamedLimits]:
+    """Return ``limits`` by name, each with those that ``roles`` have instead.
+
+    Raises:
+        LimitError: a role's limit has a name that none of ``limits`` has.
+    """
+    if roles is None:
+        return {name: NamedLimits(own) for name, own in limits.items()}
+    roles.check_names(limits)
+    return {name: NamedLimits(own, roles.by_name.get(name, {})) for name, own in limits.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,16 +218,17 @@ class Policy:
             self.in_force = in_force
             self.generation += 1
 
-    def find_text(self, rule: Rule) -> str:
-        """Return the notation that ``rule`` stands for now.
+    def find_limits(self, rule: Rule) -> Limits | None:
+        """Return what ``rule`` stands for now; None if a function asks for none.
 
         Raises:
-            LimitError: its setting does not exist.
+            LimitError: its setting does not exist, or a function returned no limits.
         """
         if callable(rule.limits):
-            return rule.limits()
+            text = rule.limits()
+            return parse_limits(text) if text else None
         if rule.name is None:
-            return rule.limits
+            return parse_limits(rule.limits)
         named = self.in_force.get(rule.name)
         if named is None:
             raise LimitError(f"a route names the setting {rule.limits}, which does not exist")
@@ -236,17 +240,19 @@ class Policy:
         Raises:
             LimitError: its setting does not exist.
         """
-        plan = None if callable(rule.limits) else self._find_plan(rule, self.find_text(rule), endpoint)
+        limits = None if callable(rule.limits) else self.find_limits(rule)
         by_role = {} if rule.name is None else self.in_force[rule.name].by_role
-        ranked = sorted(by_role.items(), key=lambda item: measure_generosity(item[1]), reverse=True)
+        ranked = sorted(by_role.items(), key=lambda item: item[1].generosity, reverse=True)
         return PreparedRule(
             rule=rule,
-            plan=plan,
-            role_plans=tuple((role, self._find_plan(rule, text, endpoint)) for role, text in ranked),
+            plan=None if limits is None else self._find_plan(rule, limits, endpoint),
+            role_plans=tuple((role, self._find_plan(rule, own, endpoint)) for role, own in ranked),
             endpoint=endpoint,
             bys=rule.by,
             kind=ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING,
-            block=None if rule.block is None else self._find_plan(rule, rule.block, endpoint, BLOCK_SCOPE_PREFIX),
+            block=None
+            if rule.block is None
+            else self._find_plan(rule, parse_limits(rule.block), endpoint, BLOCK_SCOPE_PREFIX),
             reservation=self._make_reservation(rule, endpoint) if rule.failures_only else None,
         )
 
@@ -283,11 +289,9 @@ class Policy:
 
         What is no limits is told once, and the default holds instead.
         """
-        text = self.find_text(rule)
-        if not text:
-            return None
         try:
-            return self._find_plan(rule, text, endpoint)
+            limits = self.find_limits(rule)
+            return None if limits is None else self._find_plan(rule, limits, endpoint)
         except LimitError as error:
             if endpoint not in self._told_of:
                 self._told_of.add(endpoint)
@@ -302,15 +306,15 @@ class Policy:
         limit = make_limit(AMOUNT_MAX, seconds=RESERVATION_SECONDS, scope=scope, fallback=rule.fallback, is_strict=True)
         return Plan([limit])
 
-    def _find_plan(self, rule: Rule, text: str, endpoint: str, scope_prefix: str = "") -> Plan:
+    def _find_plan(self, rule: Rule, limits: Limits, endpoint: str, scope_prefix: str = "") -> Plan:
         scope = scope_prefix + rule.name_scope(endpoint)
         is_strict = rule.is_strict or bool(rule.failures_only)
-        key = (text, scope, rule.fallback, is_strict)
+        key = (limits.text, scope, rule.fallback, is_strict)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_MAX:  # limits that a function makes up may be many
                 self._plans.clear()
             plan = self._plans[key] = compile_plan(
-                text, scope=scope, precision=self._precision, fallback=rule.fallback, is_strict=is_strict
+                limits, scope=scope, precision=self._precision, fallback=rule.fallback, is_strict=is_strict
             )
         return plan

@@ -85,6 +85,8 @@ class StorageUri:
     tls_files: tuple[tuple[str, str], ...] = ()
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
+    # As it was given, password included.
+    text: str = field(default="memory://", repr=False)
 
     def connection_arguments(self, *, timeout_seconds: float) -> dict[str, Any]:
         """Return the arguments of redis-py's connections, but for the host and port."""
@@ -117,6 +119,10 @@ class StorageUri:
         return connection_class(host=host, port=port, **arguments)
 
 
+MEMORY: Final = StorageUri("memory")
+"""Each process counts by itself, and forgets when it ends."""
+
+
 def parse_storage_uri(text: str) -> StorageUri:
     """Return what ``text`` says about the store.
 
@@ -130,7 +136,7 @@ def parse_storage_uri(text: str) -> StorageUri:
     if kind == "memory":
         if rest:
             raise StorageUriError("memory:// takes nothing after it")
-        return StorageUri("memory")
+        return MEMORY
     try:
         # urlsplit would take several hosts for one with a strange port: the hosts are read here.
         parts = urlsplit(f"x://{rest}")
@@ -157,6 +163,7 @@ def parse_storage_uri(text: str) -> StorageUri:
         tls_files=tls_files,
         sentinel_username=options.get("sentinel_username"),
         sentinel_password=options.get("sentinel_password"),
+        text=text,
     )
 
 

@@ -13,7 +13,7 @@ from app.emails import canonicalize_email
 from app.extensions import db, limiter, retried, transaction
 from app.models import RateLimit, Role, RoleRateLimit, User
 from app.permissions import ROLE_NAME_MAX_LENGTH
-from app.ratelimit import LimitError, normalize_ip
+from app.ratelimit import LimitError, normalize_ip, parse_limits
 from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import NamedLimits, Policy
 from app.security import list_account_keys
@@ -221,7 +221,7 @@ def _check_notation(limits: str | None, by_role: Mapping[str, str | None]) -> No
     for field, text in [("limits", limits), *((f"roles.{role}", text) for role, text in by_role.items())]:
         try:
             if text is not None:
-                NamedLimits(text)
+                parse_limits(text)
         except LimitError as error:
             errors[field] = [str(error)]
     if errors:
@@ -267,7 +267,9 @@ def _apply(policy: Policy, changes: Mapping[str, _Change]) -> None:
     for name, change in changes.items():
         configured = policy.configured[name]
         try:
-            named[name] = NamedLimits(change.limits or configured.limits, {**configured.by_role, **change.by_role})
+            by_role = {role: parse_limits(text) for role, text in change.by_role.items()}
+            limits = parse_limits(change.limits) if change.limits else configured.limits
+            named[name] = NamedLimits(limits, {**configured.by_role, **by_role})
         except LimitError:
             logger.exception("the database holds limits that cannot be read; %s stays as it is configured", name)
     policy.replace(named)
@@ -284,8 +286,8 @@ def _describe(policy: Policy, name: str, changes: Mapping[str, _Change]) -> Rate
     configured, change = policy.configured[name], changes.get(name, _Change())
     return RateLimitState(
         name=name,
-        limits=change.limits or configured.limits,
-        by_role={**configured.by_role, **change.by_role},
-        configured=configured.limits,
+        limits=change.limits or configured.limits.text,
+        by_role={role: str(limits) for role, limits in {**configured.by_role, **change.by_role}.items()},
+        configured=configured.limits.text,
         changed_at=change.at,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from app import create_app
 from app.config import Settings
-from app.database import lift_time_limits, make_engine
+from app.database import lift_time_limits, make_engine, parse_database_url
 from app.security import start_browser_session
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def make_token(number: int) -> str:
 
 def fill(url: str, count: int, *, password_hash: str | None = None) -> None:
     """Store so many users, ``user1@example.com`` the first, each with a session, in an empty migrated database."""
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
     kind = engine.dialect.name
     with engine.execution_options(is_write=True).connect() as connection:
         lift_time_limits(connection)

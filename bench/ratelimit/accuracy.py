@@ -12,7 +12,7 @@ from unittest import mock
 import limits
 from limits.storage import MemoryStorage
 
-from app.ratelimit import Charge, Engine, Plan, compile_plan
+from app.ratelimit import Charge, Engine, Plan, compile_plan, parse_storage_uri
 from app.ratelimit.link import pack_command
 from app.ratelimit.memory import MemoryStore
 from app.ratelimit.plan import US, Limit
@@ -43,7 +43,7 @@ def bench_round_trips(report: Report, server: RedisServer) -> None:
     """Count round trips at a proxy."""
     with Proxy(server.port) as proxy:
         uri = f"redis://127.0.0.1:{proxy.port}/0"
-        engine = Engine(uri, budget_ms=1000)
+        engine = Engine(parse_storage_uri(uri), budget_ms=1000)
         for notation in ("5/minute", "5/minute;100/hour;1000/day", ";".join(f"5/{n} minutes" for n in range(1, 11))):
             plan = compile_plan(notation, scope="trips")
             wait_until(lambda plan=plan: not engine.decide(Charge(plan, "warm", 0)).is_local)  # type: ignore[misc]
@@ -100,7 +100,7 @@ def bench_adversary(report: Report, server: RedisServer) -> None:
             clock[0] = 1_800_000_000 * US + int(at * US)
             return store.decide([Charge(plan, "adversary")])[0] == 0
 
-        engine = Engine(f"redis://127.0.0.1:{server.port}/0", budget_ms=1000)
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}/0"), budget_ms=1000)
         wait_until(lambda engine=engine: not engine.decide(Charge(exact, "warm", 0)).is_local)  # type: ignore[misc]
         in_redis = _ask_redis_at(engine, plan, server)
         ours = max(_attack(in_memory), _attack(in_redis))
@@ -178,7 +178,7 @@ def _count_admitted(
 ) -> None:
     real_time = time.time
     with tell_time(lambda: real_time() + skew_seconds):
-        engine = Engine(uri, budget_ms=5000)
+        engine = Engine(parse_storage_uri(uri), budget_ms=5000)
         plan = compile_plan(notation, scope="many")
         wait_until(lambda: not engine.decide(Charge(plan, "warm", 0)).is_local)
         admitted = [0] * CLIENTS_PER_PROCESS
@@ -231,7 +231,7 @@ def bench_processes(report: Report, server: RedisServer) -> None:
                     for one in cluster.masters():
                         _flush(one)
                 admitted = run_processes(_count_admitted, uri, notation, tries=40)
-                engine = Engine(uri, budget_ms=1000)
+                engine = Engine(parse_storage_uri(uri), budget_ms=1000)
                 plan = compile_plan(notation, scope="many")
                 wait_until(lambda plan=plan, engine=engine: not engine.decide(Charge(plan, "warm", 0)).is_local)  # type: ignore[misc]
                 held = sum(held.units for held in engine.inspector.show("many"))
@@ -248,7 +248,7 @@ def bench_processes(report: Report, server: RedisServer) -> None:
 
 
 def _bench_retries(report: Report, name: str, uri: str) -> None:
-    engine = Engine(uri, budget_ms=1000)
+    engine = Engine(parse_storage_uri(uri), budget_ms=1000)
     admitted = asked = 0
     for notation in ("3/second", "200/2 second"):
         plan = compile_plan(notation, scope="retry")

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from tests.servers.redis_servers import running
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def guess(port: int, until: float, barrier: Barrier, is_over: Event, results: Qu
     """Guess round after round, all processes at once; report the outages, decisions, and what each round admitted."""
     outages = _Outages()
     logging.getLogger("app.ratelimit").addHandler(outages)
-    engine = Engine(f"redis://127.0.0.1:{port}", workers=PROCESSES)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{port}"), workers=PROCESSES)
     admitted: list[int] = []
     local = 0
     while True:

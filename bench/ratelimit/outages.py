@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from redis.exceptions import ResponseError
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from app.ratelimit.cluster import find_slot
 from bench.measure import Report, percentile
 from tests.servers.redis_clusters import running_cluster, running_sentinels
@@ -98,7 +98,7 @@ class Load:
 def bench_frozen(report: Report, *, seconds: float) -> None:
     """Freeze a server under load, and let it thaw."""
     with running() as server:
-        engine = Engine(f"redis://127.0.0.1:{server.port}/0")
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}/0"))
         wait_until(lambda: not engine.decide(Charge(compile_plan("9/hour"), "warm", 0)).is_local)
         merged = compile_plan("1000/hour", scope="merged")
         # A full collection of this program and its peers stops every thread for up to 60 ms: not the limiter's doing.
@@ -173,7 +173,7 @@ def bench_frozen(report: Report, *, seconds: float) -> None:
 def bench_cluster(report: Report, *, failovers: int) -> None:
     """Kill, freeze, fail over and move parts of a cluster under load."""
     with running_cluster() as cluster:
-        engine = Engine(cluster.uri)
+        engine = Engine(parse_storage_uri(cluster.uri))
         wait_until(
             lambda: all(not engine.decide(Charge(compile_plan("9/hour"), f"w{n}", 0)).is_local for n in range(30))
         )
@@ -249,7 +249,7 @@ def _wait_for_masters(cluster: Cluster, gone: RedisServer) -> None:
 def bench_sentinel(report: Report) -> None:
     """Kill the master of a pair under sentinels."""
     with running_sentinels() as group:
-        engine = Engine(group.uri)
+        engine = Engine(parse_storage_uri(group.uri))
         wait_until(lambda: not engine.decide(Charge(compile_plan("9/hour"), "warm", 0)).is_local)
         old_port = group.find_master_port()
         with Load(engine, threads=4) as load:

@@ -12,7 +12,7 @@ import limits
 from limits.storage import storage_from_string
 from limits.strategies import MovingWindowRateLimiter
 
-from app.ratelimit import Charge, Engine, Plan, compile_plan, encode_subject
+from app.ratelimit import Charge, Engine, Plan, compile_plan, encode_subject, parse_storage_uri
 from app.ratelimit.memory import MAX_WINDOWS_DEFAULT, MemoryStore
 from app.ratelimit.scripts import pack_merge
 from bench.measure import Report, interleave, ratio_of
@@ -46,7 +46,7 @@ def fill(engine: Engine, plan: Plan, subject: str, *, short_of: int = 0) -> None
 def bench_bytes(report: Report, server: RedisServer) -> None:
     """Measure a full window's bytes in Redis."""
     uri = f"redis://127.0.0.1:{server.port}/0"
-    engine = Engine(uri, budget_ms=1000)
+    engine = Engine(parse_storage_uri(uri), budget_ms=1000)
     peer = MovingWindowRateLimiter(storage_from_string(uri))
     with server.client() as client:
         for amount in (100, 120, 1_000, 10_000, 100_000, 1_000_000):
@@ -73,7 +73,7 @@ def bench_bytes(report: Report, server: RedisServer) -> None:
 
 def bench_window_cost(report: Report, server: RedisServer) -> None:
     """Measure a decision at a nearly full window of 100,000 against one of 100."""
-    engine = Engine(f"redis://127.0.0.1:{server.port}/0", budget_ms=1000)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}/0"), budget_ms=1000)
     plans = {amount: compile_plan(f"{amount}/day", scope="cost") for amount in (100, 100_000)}
     on_server: dict[int, list[float]] = {amount: [] for amount in plans}
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from flask_limiter import Limiter as FlaskLimiter
 from limits.storage import MemoryStorage
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from app.ratelimit.adapter import Limiter, address, rate_limit
 from app.ratelimit.link import pack_command
 from app.ratelimit.scripts import pack_merge
@@ -59,7 +58,7 @@ def apart(server: RedisServer) -> Iterator[None]:
 def bench_decisions(report: Report, server: RedisServer, *, seconds: float = SECONDS) -> None:
     """Measure decisions with three limits and all that headers need."""
     uri = f"redis://127.0.0.1:{server.port}/0"
-    engine = Engine(uri, budget_ms=1000)
+    engine = Engine(parse_storage_uri(uri), budget_ms=1000)
     bare = _make_bare(engine, server)
     names = [f"user:{number}" for number in range(SUBJECTS)]
     for threads in (1, 8):
@@ -207,8 +206,7 @@ def bench_flask(report: Report, server: RedisServer, *, seconds: float = SECONDS
 
 def _make_app(uri: str) -> Flask:
     app = Flask("ours")
-    settings = SimpleNamespace(ratelimit_storage_uri=uri, ratelimit_store_budget_ms=1000, workers=1)
-    Limiter().init_app(app, settings)
+    Limiter().init_app(app, storage=parse_storage_uri(uri), budget_ms=1000)
     app.get("/", endpoint="home")(rate_limit(REALISTIC, by=address)(lambda: "home"))
     return app
 

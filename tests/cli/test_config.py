@@ -9,6 +9,7 @@ import pytest
 
 from app.cli.config import describe_settings, mask_address
 from app.config import MASK, Settings
+from app.database import parse_database_url
 from app.extensions import get_settings
 from tests.databases import TEST_ENVIRON
 
@@ -31,7 +32,9 @@ def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
 @pytest.mark.no_database
 def test_a_database_is_shown_without_its_password(app: Flask) -> None:
     with app.app_context():
-        settings = dataclasses.replace(get_settings(), database_url="postgresql://gate:hunter2@db.example/app")
+        settings = dataclasses.replace(
+            get_settings(), database_url=parse_database_url("postgresql://gate:hunter2@db.example/app")
+        )
     assert describe_settings(settings)["DATABASE_URL"] == f"postgresql://gate:{MASK}@db.example/app"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.cli.doctor import check_files
+from app.database import parse_database_url
 from app.database.resuming import TABLE
 from app.extensions import db
 from tests.cli.conftest import Operator
@@ -183,7 +184,7 @@ def test_a_way_to_the_database_that_is_not_verified_is_a_warning(
     factory.admin()
     (tmp_path / "ca.pem").touch()
     url = url.format(ca=tmp_path / "ca.pem")
-    app.extensions["settings"] = dataclasses.replace(app.extensions["settings"], database_url=url)
+    app.extensions["settings"] = dataclasses.replace(app.extensions["settings"], database_url=parse_database_url(url))
     assert ("database TLS" in examine(app)[1]) == is_warned
 
 

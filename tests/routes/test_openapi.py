@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 
 from app import create_app, schemas
 from app.config import Settings
-from app.database import Health, make_engine, probe
+from app.database import Health, make_engine, parse_database_url, probe
 from app.schemas.examples import EXAMPLES
 from app.security import PasswordHasher
 from app.utils import AppError, InvalidInput
@@ -72,7 +72,7 @@ thoroughly = settings(
 @pytest.fixture(scope="module")
 def app(databases: Databases) -> Iterator[Flask]:
     url = databases.take()
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
     APP.extensions["database"].configure(bind=engine)
     # The first look may take longer than /readyz waits.
     wait_until(lambda: probe(engine).is_ok, within_seconds=10, what="the database")

@@ -282,7 +282,7 @@ def test_limits_in_the_database_that_cannot_be_read_leave_the_configured_ones(ap
             writing.add(RateLimit(name="of-another-release", limits="5/minute"))
         ratelimits.follow_changes()
         assert limiter.policy is not None
-        assert limiter.policy.in_force["default"].limits == "1000/minute"
+        assert limiter.policy.in_force["default"].limits.text == "1000/minute"
 
 
 def test_with_limits_switched_off_there_is_nothing_to_change(make_app: Callable[..., Flask]) -> None:

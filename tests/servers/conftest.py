@@ -9,7 +9,7 @@ from flask_migrate import upgrade
 
 from app import create_app
 from app.config import Settings
-from app.database import make_engine
+from app.database import make_engine, parse_database_url
 from app.extensions import db
 from tests.databases import TEST_ENVIRON
 
@@ -95,7 +95,7 @@ def connect() -> Iterator[Callable[[str], sa.Engine]]:
     engines = []
 
     def make(url: str) -> sa.Engine:
-        engines.append(make_engine(url))
+        engines.append(make_engine(parse_database_url(url)))
         return engines[-1]
 
     yield make

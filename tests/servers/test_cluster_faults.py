@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from app.ratelimit.cluster import find_slot
 from tests.servers.redis_clusters import Cluster, running_cluster
 from tests.servers.redis_servers import find_free_port, wait_until
@@ -31,7 +31,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def engine(cluster: Cluster) -> Iterator[Engine]:
     wait_until(lambda: all(cluster.is_ok(server) for server in cluster.servers if server.process))
-    one = Engine(cluster.uri)
+    one = Engine(parse_storage_uri(cluster.uri))
     wait_until(lambda: all(not one.decide(Charge(PLAN, f"warm {number}")).is_local for number in range(20)))
     yield one
     one.close()
@@ -130,7 +130,7 @@ def test_a_killed_master_is_replaced_by_its_replica(cluster: Cluster, engine: En
 
 
 def test_a_cluster_may_be_away_at_the_start() -> None:
-    engine = Engine(f"redis+cluster://127.0.0.1:{find_free_port()},127.0.0.1:{find_free_port()}")
+    engine = Engine(parse_storage_uri(f"redis+cluster://127.0.0.1:{find_free_port()},127.0.0.1:{find_free_port()}"))
     started = time.monotonic()
     for _ in range(20):
         assert engine.decide(Charge(PLAN, "early")).is_local

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from app.database import CommitOutcomeUnknown, DatabaseUnavailable, make_engine, probe, run_again
+from app.database import CommitOutcomeUnknown, DatabaseUnavailable, make_engine, parse_database_url, probe, run_again
 
 from .conftest import MARIADB, POSTGRES, make_server
 from .harness import mariadb, postgres
@@ -178,7 +178,7 @@ def test_no_acknowledged_write_is_lost_when_a_standby_takes_over(fault: str) -> 
                 within_seconds=10,
                 what="the standby to be synchronous",
             )
-            engine = make_engine(make_url(primary, standby))
+            engine = make_engine(parse_database_url(make_url(primary, standby)))
             with Ledger(engine, writers=4) as ledger:
                 wait_until(lambda: ledger.count_since(0) > 200, within_seconds=20, what="some writes")
                 primary.kill() if fault == "kill" else primary.freeze()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ratelimit import Engine
+from app.ratelimit import Engine, parse_storage_uri
 from app.ratelimit.link import Link
 from tests.servers.harness.proxy import Fault, Proxy
 from tests.servers.redis_servers import running, wait_until
@@ -31,7 +31,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def node(proxy: Proxy) -> Iterator[Node]:
-    engine = Engine(f"redis://127.0.0.1:{proxy.port}", budget_ms=BUDGET_SECONDS * 1000)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"), budget_ms=BUDGET_SECONDS * 1000)
     one = engine._transport.nodes[0]  # type: ignore[union-attr]
     yield one
     engine.close()

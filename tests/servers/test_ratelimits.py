@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.ratelimit import parse_storage_uri
 from app.ratelimit.engine import Engine
 from app.ratelimit.inspection import REFUSALS_TOLD_AT_ONCE
 from app.ratelimit.node import Node
@@ -168,7 +169,7 @@ def test_refusals_wait_until_the_store_is_back(make_app: Callable[..., Flask]) -
 def engine(single: RedisServer) -> Iterator[Engine]:
     with single.client() as client:
         client.flushall()
-    engine = Engine(f"redis://127.0.0.1:{single.port}/0", budget_ms=1000)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{single.port}/0"), budget_ms=1000)
     charge = Charge(compile_plan("10/minute"), "address:192.0.2.1")
     wait_until(lambda: not engine.decide(charge).is_local)
     yield engine

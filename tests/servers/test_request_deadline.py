@@ -13,7 +13,7 @@ from flask_migrate import upgrade
 
 from app import create_app
 from app.config import Settings
-from app.database import make_engine
+from app.database import make_engine, parse_database_url
 from app.extensions import db
 from tests.databases import TEST_ENVIRON
 from tests.factories import Factory
@@ -98,7 +98,7 @@ def test_a_request_that_waits_for_the_pool_and_then_for_a_lock_is_answered_in_ti
     app: Flask, url: str, browser: Browser
 ) -> None:
     token = browser.csrf_token()
-    other = make_engine(url)
+    other = make_engine(parse_database_url(url))
     with other.connect().execution_options(is_write=True) as locking:
         locking.execute(sa.text("UPDATE users SET name = name"))
         held = get_engine(app).connect()

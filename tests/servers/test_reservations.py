@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_limits, parse_storage_uri
 from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import By, NamedLimits, Policy, Rule
 from tests.factories import PASSWORD, Browser, Factory
@@ -55,14 +55,14 @@ def uri(request: pytest.FixtureRequest) -> str:
 
 def make_charges(subject: str) -> list[Charge]:
     """Return what a guess at ``subject`` is charged, as the rules make it."""
-    policy = Policy({"login": NamedLimits(f"{AMOUNT}/hour")}, precision=PRECISION_DEFAULT)
+    policy = Policy({"login": NamedLimits(parse_limits(f"{AMOUNT}/hour"))}, precision=PRECISION_DEFAULT)
     rule = Rule("RATELIMIT_LOGIN", (By("account", lambda: subject),), failures_only=True)
     return policy.make_charges(policy.prepare(rule, "login"), lambda: None)
 
 
 @pytest.fixture
 def guess(uri: str, request: pytest.FixtureRequest) -> Iterator[tuple[Engine, Callable[[], Decision]]]:
-    engine = Engine(uri, budget_ms=1000)
+    engine = Engine(parse_storage_uri(uri), budget_ms=1000)
     is_away = request.node.callspec.params["uri"] == "away"
     wait_until(lambda: uri == "memory://" or engine.decide(*make_charges(uuid.uuid4().hex)).is_local is is_away)
     charges = make_charges(uuid.uuid4().hex)
@@ -121,7 +121,7 @@ def test_who_never_tells_the_outcome_keeps_it_open_for_seconds_only(
 
 def test_what_is_open_is_known_although_the_store_forgot_it() -> None:
     with running() as server:
-        engine = Engine(f"redis://127.0.0.1:{server.port}", budget_ms=1000)
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"), budget_ms=1000)
         warm, charges = make_charges("warm"), make_charges("someone")
         wait_until(lambda: not engine.decide(*warm).is_local)
         opened = [engine.decide(*charges) for _ in range(AMOUNT)]

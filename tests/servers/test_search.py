@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy.orm import Session
 
-from app.database import make_engine
+from app.database import make_engine, parse_database_url
 from app.database.search import SearchText, choose_condition, has_terms, make_search_text, make_terms, matches_terms
 from app.database.search_index import create_search, drop_search, fill_search_text
 
@@ -51,7 +51,7 @@ QUERIES = [
 @pytest.fixture(scope="module")
 def search_engine(databases: Databases) -> Iterator[sa.Engine]:
     """An engine on a database with users in it."""
-    engine = make_engine(databases.take(is_migrated=False)).execution_options(is_write=True)
+    engine = make_engine(parse_database_url(databases.take(is_migrated=False))).execution_options(is_write=True)
     migrate(engine, lambda op: users.create(op.get_bind()))
     # Some before the index is made, some by an older release that did not know the column, some after.
     store(engine, NAMES[:10])

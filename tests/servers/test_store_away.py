@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ratelimit import Charge, Engine, Fallback, Plan, compile_plan
+from app.ratelimit import Charge, Engine, Fallback, Plan, compile_plan, parse_storage_uri
 from app.ratelimit.decision import StoreAwayError
 from app.ratelimit.link import LinkError
 from tests.servers.harness.proxy import NO_FAULT, Fault, Proxy
@@ -35,7 +35,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def engine(server: RedisServer) -> Iterator[Engine]:
-    one = Engine(f"redis://127.0.0.1:{server.port}")
+    one = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"))
     wait_until(lambda: not ask(one).is_local)
     yield one
     one.close()
@@ -79,7 +79,7 @@ def test_after_one_silence_no_decision_waits_and_a_store_that_stays_silent_is_le
 
 
 def test_of_many_connections_to_a_silent_store_one_is_tried(server: RedisServer) -> None:
-    engine = Engine(f"redis://127.0.0.1:{server.port}", budget_ms=200)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"), budget_ms=200)
     wait_until(lambda: not ask(engine).is_local)
     hold_links(engine, 4)
     server.freeze()
@@ -108,7 +108,7 @@ def test_a_silence_that_ends_soon_is_no_outage(
 
 def test_a_strict_decision_hears_an_answer_that_is_late(server: RedisServer) -> None:
     with Proxy(server.port) as proxy:
-        engine = Engine(f"redis://127.0.0.1:{proxy.port}")
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"))
         wait_until(lambda: not ask(engine).is_local)
         proxy.fault = Fault(delay_seconds=0.08)
         # Again: the doubt that the first casts on the store makes other decisions local, not these.
@@ -123,7 +123,7 @@ def test_a_strict_decision_hears_an_answer_that_is_late(server: RedisServer) -> 
 
 
 def test_strict_decisions_wait_for_a_silent_store_until_it_is_given_up_and_no_longer(server: RedisServer) -> None:
-    engine = Engine(f"redis://127.0.0.1:{server.port}", budget_ms=200)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"), budget_ms=200)
     wait_until(lambda: not ask(engine).is_local)
     hold_links(engine, 2)
     server.freeze()
@@ -193,7 +193,7 @@ def test_each_change_of_state_is_one_line_of_log(
 
 def test_a_store_may_be_away_at_the_start() -> None:
     port = find_free_port()
-    engine = Engine(f"redis://127.0.0.1:{port}")
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{port}"))
     try:
         assert ask(engine).is_local
         with running(port=port):
@@ -204,7 +204,7 @@ def test_a_store_may_be_away_at_the_start() -> None:
 
 def test_the_app_is_told_when_it_becomes_degraded_and_when_it_recovers(server: RedisServer) -> None:
     changes: list[bool] = []
-    engine = Engine(f"redis://127.0.0.1:{server.port}", on_change=changes.append)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"), on_change=changes.append)
     wait_until(lambda: not ask(engine).is_local)
     server.kill()
     ask(engine)
@@ -243,14 +243,14 @@ def test_counts_made_while_the_store_was_frozen_reach_it_afterwards(server: Redi
     remaining = [outcome.remaining for outcome in decision.outcomes]
     assert remaining[0] in {10 - 4 - locally, 10 - 5 - locally}
     assert remaining[1] in {500 - 4 - locally, 500 - 5 - locally}
-    fresh = Engine(f"redis://127.0.0.1:{server.port}")
+    fresh = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"))
     wait_until(lambda: not ask(fresh, "warm").is_local)
     assert fresh.decide(Charge(plan, "merged", 0)).outcomes[0].remaining == remaining[0]
     fresh.close()
 
 
 def test_a_strict_limit_is_divided_among_processes_that_cannot_see_each_other() -> None:
-    engine = Engine(f"redis://127.0.0.1:{find_free_port()}", workers=4)
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{find_free_port()}"), workers=4)
     plan = compile_plan("20/hour", scope="login", is_strict=True)
     assert sum(ask(engine, "victim", plan).is_admitted for _ in range(30)) == 5
     engine.close()
@@ -258,7 +258,7 @@ def test_a_strict_limit_is_divided_among_processes_that_cannot_see_each_other() 
 
 @pytest.mark.parametrize(("fallback", "admitted"), [(Fallback.ALLOW, 8), (Fallback.DENY, 0), (Fallback.LOCAL, 3)])
 def test_a_limit_may_choose_what_decides_without_the_store(fallback: Fallback, admitted: int) -> None:
-    engine = Engine(f"redis://127.0.0.1:{find_free_port()}")
+    engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{find_free_port()}"))
     plan = compile_plan("3/hour", scope="own", fallback=fallback)
     assert sum(ask(engine, "someone", plan).is_admitted for _ in range(8)) == admitted
     engine.close()
@@ -319,7 +319,7 @@ def test_a_wrong_password_is_an_outage_until_it_is_right(server: RedisServer, en
 
 def test_a_proxy_that_hangs_delays_and_cuts_never_stops_a_decision(server: RedisServer) -> None:
     with Proxy(server.port) as proxy:
-        engine = Engine(f"redis://127.0.0.1:{proxy.port}")
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"))
         wait_until(lambda: not ask(engine).is_local)
         proxy.fault = Fault(is_hanging=True)
         assert ask(engine).is_local
@@ -338,7 +338,7 @@ def test_a_proxy_that_hangs_delays_and_cuts_never_stops_a_decision(server: Redis
 
 def test_a_request_takes_one_round_trip_and_a_known_refusal_none(server: RedisServer) -> None:
     with Proxy(server.port) as proxy:
-        engine = Engine(f"redis://127.0.0.1:{proxy.port}", budget_ms=1000)
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"), budget_ms=1000)
         plans = [compile_plan("5/minute;100/hour;1000/day", scope=scope) for scope in "ab"]
         charges = [Charge(plan, subject) for plan, subject in zip(plans, ["address:1", "account:2"], strict=True)]
         engine.decide(charges[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from tests.servers.harness.proxy import Fault, Proxy
 from tests.servers.redis_servers import RedisServer, running, wait_until
 
@@ -29,7 +29,7 @@ def server() -> Iterator[RedisServer]:
 
 def start(stack: ExitStack, *ports: int) -> list[Engine]:
     """Return the limiters of so many processes, each with its connection to the store."""
-    engines = [Engine(f"redis://127.0.0.1:{port}", workers=len(ports)) for port in ports]
+    engines = [Engine(parse_storage_uri(f"redis://127.0.0.1:{port}"), workers=len(ports)) for port in ports]
     for engine in engines:
         stack.callback(engine.close)
         wait_until(lambda engine=engine: not engine.decide(Charge(STRICT, "warm", 0)).is_local)  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from app.database import DatabaseUnavailable, make_engine
+from app.database import DatabaseUnavailable, make_engine, parse_database_url
 
 from .conftest import MARIADB, POSTGRES
 from .harness.mariadb import MariaDb
@@ -71,7 +71,9 @@ def make_tls_server(
 
 def find_cipher(url: str) -> str:
     """Return how the connection is encrypted, empty where it is not."""
-    engine = make_engine(url, require_tls=True)
+    target = parse_database_url(url)
+    target.refuse_clear_text()
+    engine = make_engine(target)
     ask = {
         "postgresql": "SELECT cipher FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
         "mysql": "SHOW SESSION STATUS LIKE 'Ssl_cipher'",

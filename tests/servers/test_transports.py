@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from tests.servers.harness.tls import Authority
 from tests.servers.redis_clusters import running_cluster, running_sentinels
 from tests.servers.redis_servers import RedisServer, running, wait_until
@@ -22,7 +22,7 @@ ODD_PASSWORD_ENCODED = "p%40ss%3Aw%2Ford%20%25%7D"
 
 def assert_decides_in_store(uri: str) -> None:
     # Generous, because connecting by TLS on a busy machine takes longer than a decision may.
-    engine = Engine(uri, budget_ms=1000)
+    engine = Engine(parse_storage_uri(uri), budget_ms=1000)
     try:
         wait_until(lambda: not engine.decide(Charge(PLAN, "warm", 0)).is_local, what="the first decision by the store")
         charges = Charge(PLAN, "address:1"), Charge(compile_plan("9/minute", scope="other"), "account:2")
@@ -42,7 +42,7 @@ def assert_decides_in_store(uri: str) -> None:
 
 
 def assert_stays_away(uri: str) -> None:
-    engine = Engine(uri)
+    engine = Engine(parse_storage_uri(uri))
     try:
         wait_until(lambda: engine.decide(Charge(PLAN, "warm", 0)).is_local and engine.is_degraded)
     finally:
@@ -86,7 +86,7 @@ def test_an_acl_user_with_no_more_rights_than_the_limiter_needs() -> None:
 def test_a_user_with_the_right_to_info_lets_the_doctor_read_the_memory_policy(rights: str, told: list[str]) -> None:
     with running("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru") as server:
         make_limiter_user(server, rights)
-        engine = Engine(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}")
+        engine = Engine(parse_storage_uri(f"redis://limiter:{ODD_PASSWORD_ENCODED}@127.0.0.1:{server.port}"))
         assert engine.inspector.find_evicting_policies() == told
         engine.close()
 
@@ -142,7 +142,7 @@ def test_tls_refuses_a_server_with_another_name(tmp_path: Path) -> None:
 def test_sentinels_are_asked_for_the_master_and_a_failover_is_followed() -> None:
     with running_sentinels() as group:
         assert_decides_in_store(group.uri)
-        engine = Engine(group.uri)
+        engine = Engine(parse_storage_uri(group.uri))
         plan = compile_plan("100000/hour", scope="failover")
         wait_until(lambda: not engine.decide(Charge(plan, "x")).is_local)
         old_port = group.find_master_port()
@@ -155,7 +155,7 @@ def test_sentinels_are_asked_for_the_master_and_a_failover_is_followed() -> None
 
 def test_sentinels_that_are_all_away_take_no_working_master_with_them() -> None:
     with running_sentinels() as group:
-        engine = Engine(group.uri)
+        engine = Engine(parse_storage_uri(group.uri))
         wait_until(lambda: not engine.decide(Charge(PLAN, "x", 0)).is_local)
         for sentinel in group.sentinels:
             sentinel.kill()
@@ -194,7 +194,7 @@ def test_a_server_that_is_loading_is_away_until_it_has_loaded() -> None:
         server.options = ("--key-load-delay", "3000", "--loading-process-events-interval-bytes", "1024")
         server.launch()
         wait_until(lambda: is_loading(server), what="the server to load")
-        engine = Engine(f"redis://127.0.0.1:{server.port}/0")
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}/0"))
         try:
             wait_until(lambda: engine.decide(Charge(PLAN, "a", 0)).is_local and engine.is_degraded, what="the outage")
             assert is_loading(server)

@@ -145,12 +145,12 @@ def test_production_refuses_a_remote_database_without_a_word_about_encryption() 
         read(**production, DATABASE_URL=REMOTE)
     assert SECRET not in str(error.value)
     for word in ("sslmode=disable", "sslmode=require", "sslmode=verify-full"):
-        assert read(**production, DATABASE_URL=f"{REMOTE}?{word}").database_url.endswith(word)
-    assert read(**production, DATABASE_URL=REMOTE, DATABASE_REQUIRE_TLS="false").database_url == REMOTE
+        assert read(**production, DATABASE_URL=f"{REMOTE}?{word}").database_url.text.endswith(word)
+    assert read(**production, DATABASE_URL=REMOTE, DATABASE_REQUIRE_TLS="false").database_url.text == REMOTE
 
 
 def test_a_setting_requires_encryption_and_not_the_environments_name() -> None:
-    assert read(DATABASE_URL=REMOTE).database_url == REMOTE
+    assert read(DATABASE_URL=REMOTE).database_url.text == REMOTE
     assert find_faults(DATABASE_URL=REMOTE, DATABASE_REQUIRE_TLS="true") == ["DATABASE_URL"]
     assert find_faults(DATABASE_URL="mysql://h", DATABASE_REQUIRE_TLS="true") == ["DATABASE_URL"]
 
@@ -183,7 +183,7 @@ def test_settings_are_frozen_and_print_no_secret() -> None:
 
 def test_a_relative_sqlite_path_belongs_to_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert read(DATABASE_URL="sqlite:///var/x.db").database_url == f"sqlite:///{ROOT}/var/x.db"
+    assert read(DATABASE_URL="sqlite:///var/x.db").database_url.text == f"sqlite:///{ROOT}/var/x.db"
 
 
 # --- the file .env, and the key that is kept ---
@@ -284,7 +284,7 @@ def test_who_made_a_key_first_keeps_it(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / "var" / "secret_key").write_text(first)
         return second
 
-    monkeypatch.setattr("app.config.secrets.token_urlsafe", be_overtaken)
+    monkeypatch.setattr("app.secret_keys.secrets.token_urlsafe", be_overtaken)
     assert load(tmp_path).secret_key == first
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret_key"]
 
@@ -297,8 +297,8 @@ def test_settings_that_are_read_anew_leave_alone_what_all_processes_share(
     changed = Settings.from_environ(environ | other)
     monkeypatch.setattr(run, "load_settings", lambda: changed)
     anew = run._load_settings_anew(former)
-    assert (anew.workers, anew.threads, anew.ratelimit_login) == (8, 4, "7/minute")
-    assert anew.database_url == environ["DATABASE_URL"]
+    assert (anew.workers, anew.threads, str(anew.ratelimit_login)) == (8, 4, "7/minute")
+    assert anew.database_url.text == environ["DATABASE_URL"]
 
 
 def test_a_file_that_is_cut_off_makes_no_development_of_production(

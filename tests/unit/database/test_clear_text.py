@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.database import DatabaseUnavailable, make_engine
+from app.database import DatabaseUnavailable, make_engine, parse_database_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,9 @@ def impostor(request: pytest.FixtureRequest) -> Iterator[Impostor]:
 
 
 def test_a_server_that_asks_for_the_password_in_clear_is_refused(impostor: Impostor) -> None:
-    engine = make_engine(f"mysql://u:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{impostor.port}/d?ssl=off")
+    engine = make_engine(
+        parse_database_url(f"mysql://u:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{impostor.port}/d?ssl=off")
+    )
     with pytest.raises(DatabaseUnavailable):
         engine.connect()
     impostor.close()

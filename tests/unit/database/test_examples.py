@@ -19,4 +19,4 @@ def test_the_page_has_examples_of_every_database() -> None:
 def test_every_example_of_the_page_is_accepted_in_production(example: str, tmp_path: Path) -> None:
     ca = tmp_path / "our-ca.pem"
     ca.write_text("a certificate")
-    parse_database_url(example.replace("/etc/ssl/our-ca.pem", str(ca)), require_tls=True)
+    parse_database_url(example.replace("/etc/ssl/our-ca.pem", str(ca))).refuse_clear_text()

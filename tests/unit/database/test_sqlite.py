@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from app.database import DatabaseUnavailable, make_engine, probe
+from app.database import DatabaseUnavailable, make_engine, parse_database_url, probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ def url(tmp_path: Path) -> str:
 
 
 def create_counters(url: str) -> None:
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
     with engine.connect().execution_options(is_write=True) as connection:
         connection.execute(sa.text("CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)"))
         connection.execute(sa.text("INSERT INTO counters VALUES ('shared', 0)"))
@@ -34,7 +34,7 @@ def create_counters(url: str) -> None:
 
 def write_many(url: str, failures: multiprocessing.Queue[str], transactions: int) -> None:
     """Each transaction reads, then writes what it read plus one: the case that deferred transactions lose."""
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
 
     def write() -> None:
         for _ in range(transactions):
@@ -72,13 +72,13 @@ def run_writers(url: str, transactions: int = TRANSACTIONS) -> list[str]:
 def test_two_processes_with_four_writers_each_never_see_a_locked_database_nor_lose_an_update(url: str) -> None:
     create_counters(url)
     assert run_writers(url) == []
-    with make_engine(url).connect() as connection:
+    with make_engine(parse_database_url(url)).connect() as connection:
         value = connection.execute(sa.text("SELECT value FROM counters")).scalar_one()
     assert value == PROCESSES * WRITERS * TRANSACTIONS
 
 
 def test_the_file_is_in_wal_mode_with_foreign_keys_on_and_durable_commits(url: str) -> None:
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
     with engine.connect() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
@@ -90,7 +90,7 @@ def test_the_file_is_in_wal_mode_with_foreign_keys_on_and_durable_commits(url: s
 
 def test_a_reader_keeps_its_snapshot_and_waits_for_no_writer(url: str) -> None:
     create_counters(url)
-    engine = make_engine(url + "?busy_timeout=0.1")
+    engine = make_engine(parse_database_url(url + "?busy_timeout=0.1"))
     count = sa.text("SELECT value FROM counters")
     with engine.connect() as reader, engine.connect().execution_options(is_write=True) as writer:
         assert reader.execute(count).scalar_one() == 0
@@ -105,7 +105,7 @@ def test_a_reader_keeps_its_snapshot_and_waits_for_no_writer(url: str) -> None:
 
 def test_a_write_outside_a_write_transaction_is_refused_at_once(url: str) -> None:
     create_counters(url)
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
     with engine.connect() as connection, pytest.raises(sa.exc.OperationalError, match="readonly"):
         connection.execute(sa.text("UPDATE counters SET value = 1"))
     with engine.connect().execution_options(is_write=True) as connection:
@@ -121,7 +121,7 @@ def test_a_first_start_waits_for_whoever_holds_the_file(tmp_path: Path) -> None:
     holder.execute("BEGIN EXCLUSIVE")
     let_go = threading.Timer(0.2, holder.execute, ["COMMIT"])
     let_go.start()
-    engine = make_engine(f"sqlite:///{path}")
+    engine = make_engine(parse_database_url(f"sqlite:///{path}"))
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
     let_go.join()
@@ -131,7 +131,7 @@ def test_a_first_start_waits_for_whoever_holds_the_file(tmp_path: Path) -> None:
 
 def test_a_writer_that_waits_too_long_is_told_that_the_database_is_busy(url: str) -> None:
     create_counters(url)
-    engine = make_engine(url + "?busy_timeout=0.1")
+    engine = make_engine(parse_database_url(url + "?busy_timeout=0.1"))
     with (
         engine.connect().execution_options(is_write=True) as first,
         engine.connect().execution_options(is_write=True) as second,
@@ -143,6 +143,6 @@ def test_a_writer_that_waits_too_long_is_told_that_the_database_is_busy(url: str
 
 
 def test_the_health_of_a_file_is_known(url: str) -> None:
-    engine = make_engine(url)
+    engine = make_engine(parse_database_url(url))
     assert probe(engine, timeout_ms=5000).is_ok
     engine.dispose()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.database import DatabaseUnavailable, make_engine, probe
+from app.database import DatabaseUnavailable, make_engine, parse_database_url, probe
 from app.database.faults import DatabaseFileGone
 from app.database.retry import run_again
 
@@ -70,7 +70,7 @@ def look(engine: sa.Engine) -> str:
 def test_the_file_and_all_that_is_made_with_it_are_their_owner_s_alone(folder: Path) -> None:
     former = os.umask(0)
     try:
-        engine = make_engine(f"sqlite:///{folder}/new/deeper/app.db")
+        engine = make_engine(parse_database_url(f"sqlite:///{folder}/new/deeper/app.db"))
         create_table(engine)
     finally:
         os.umask(former)
@@ -85,7 +85,7 @@ def test_a_file_that_is_taken_away_takes_no_write_and_is_used_again_when_it_is_b
     folder: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, kept = folder / "app.db", folder / "kept.db"
-    engine = make_engine(f"sqlite:///{path}")
+    engine = make_engine(parse_database_url(f"sqlite:///{path}"))
     create_table(engine)
     insert(engine)
     assert look(engine) == "ok"
@@ -113,7 +113,7 @@ def test_a_file_that_is_taken_away_takes_no_write_and_is_used_again_when_it_is_b
 
 def test_a_file_that_is_taken_away_under_a_transaction_does_not_get_its_commit(folder: Path) -> None:
     path = folder / "app.db"
-    engine = make_engine(f"sqlite:///{path}")
+    engine = make_engine(parse_database_url(f"sqlite:///{path}"))
     create_table(engine)
     with engine.connect().execution_options(is_write=True) as connection:
         connection.exec_driver_sql("INSERT INTO entries VALUES (1)")
@@ -128,7 +128,7 @@ def test_a_file_that_is_taken_away_under_a_transaction_does_not_get_its_commit(f
 def test_a_file_that_was_read_only_for_a_moment_takes_writes_again(folder: Path) -> None:
     path = folder / "app.db"
     with without_privilege():
-        engine = make_engine(f"sqlite:///{path}")
+        engine = make_engine(parse_database_url(f"sqlite:///{path}"))
         create_table(engine)
         engine.dispose()
         path.chmod(0o400)
@@ -144,9 +144,9 @@ def test_a_file_that_was_read_only_for_a_moment_takes_writes_again(folder: Path)
 
 def test_a_folder_that_cannot_be_written_to_is_named_as_the_reason(folder: Path) -> None:
     with without_privilege():
-        engine = make_engine(f"sqlite:///{folder}/app.db")
+        engine = make_engine(parse_database_url(f"sqlite:///{folder}/app.db"))
         create_table(engine)
         engine.dispose()
         (folder / "closed").mkdir(mode=0o500)
         with pytest.raises(DatabaseUnavailable, match="cannot be made: Permission denied"):
-            count(make_engine(f"sqlite:///{folder}/closed/app.db"))
+            count(make_engine(parse_database_url(f"sqlite:///{folder}/closed/app.db")))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.database import DatabaseUrlError, parse_database_url
+from app.database import DatabaseTarget, DatabaseUrlError, parse_database_url
 from app.database.url import Host
 
 if TYPE_CHECKING:
@@ -13,9 +13,16 @@ if TYPE_CHECKING:
 PASSWORD = "pa55-Wörd"
 
 
+def parse(text: str, *, require_tls: bool) -> DatabaseTarget:
+    target = parse_database_url(text)
+    if require_tls:
+        target.refuse_clear_text()
+    return target
+
+
 def refuse(text: str, *, require_tls: bool = False) -> str:
     with pytest.raises(DatabaseUrlError) as caught:
-        parse_database_url(text, require_tls=require_tls)
+        parse(text, require_tls=require_tls)
     assert caught.value.__cause__ is None
     return str(caught.value)
 
@@ -166,13 +173,13 @@ def test_where_encryption_is_required_a_remote_host_takes_a_word_about_it(scheme
         assert all(word in message for word in list(words)[::2])
         assert PASSWORD not in message
         for word, mode in words.items():
-            assert parse_database_url(f"{scheme}://u:p@{hosts}/d?{word}", require_tls=True).tls_mode == mode
+            assert parse(f"{scheme}://u:p@{hosts}/d?{word}", require_tls=True).tls_mode == mode
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 @pytest.mark.parametrize("hosts", ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fdb", "127.0.0.1:1,[::1]:2,localhost:3"])
 def test_where_encryption_is_required_this_machine_is_free(scheme: str, hosts: str) -> None:
-    assert parse_database_url(f"{scheme}://u:p@{hosts}/d", require_tls=True).tls_mode == "prefer"
+    assert parse(f"{scheme}://u:p@{hosts}/d", require_tls=True).tls_mode == "prefer"
 
 
 def test_encrypting_only_if_the_server_likes_is_refused_where_encryption_is_required() -> None:

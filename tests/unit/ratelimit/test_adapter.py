@@ -5,8 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Blueprint, Flask, request
@@ -14,7 +13,6 @@ from flask import Blueprint, Flask, request
 from app.ratelimit import LimitError, StorageUriError
 from app.ratelimit.adapter import (
     WAIT_SECONDS,
-    WAITERS_DEFAULT,
     By,
     Caller,
     Limiter,
@@ -22,9 +20,11 @@ from app.ratelimit.adapter import (
     OutcomeOpen,
     RateLimited,
     exempt,
+    parse_limits,
+    parse_role_limits,
+    parse_storage_uri,
     rate_limit,
 )
-from app.ratelimit.rules import measure_generosity
 from tests.servers.harness.ports import find_free_port
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def find_account() -> str:
 account = By("account", find_account)
 
 
-def make_app(*, most_waiting: int = WAITERS_DEFAULT, **settings: object) -> tuple[Flask, Limiter]:
+def make_app(
+    *, storage: str = "memory://", default: str = "", login: str = "3/minute", is_limited: bool = True, **arguments: Any
+) -> tuple[Flask, Limiter]:
     app = Flask("shop")
     limiter = Limiter()
-    named = {"storage_uri": "memory://", "login": "3/minute", **settings}
-    values = SimpleNamespace(workers=1, **{f"ratelimit_{name}": value for name, value in named.items()})
-    limiter.init_app(app, values, most_waiting=most_waiting)
+    if is_limited:
+        limits = {"login": parse_limits(login)} | ({"default": parse_limits(default)} if default else {})
+        limiter.init_app(app, storage=parse_storage_uri(storage), limits=limits, **arguments)
 
     @app.errorhandler(RateLimited)
     def refuse(error: RateLimited) -> tuple[dict[str, object], int]:
@@ -214,7 +216,7 @@ def test_limits_that_a_function_makes_up_are_not_all_kept(monkeypatch: pytest.Mo
 
 
 def test_a_rule_that_allows_all_in_an_outage_stands_beside_one_that_refuses() -> None:
-    app, limiter = make_app(storage_uri=f"redis://127.0.0.1:{find_free_port()}")
+    app, limiter = make_app(storage=f"redis://127.0.0.1:{find_free_port()}")
 
     @app.post("/")
     @rate_limit("1/minute")
@@ -369,12 +371,12 @@ def test_limits_change_at_run_time_and_keep_what_was_counted() -> None:
     with app.app_context():
         policy = limiter.policy
     assert policy is not None
-    policy.replace({"login": NamedLimits("5/minute")})
-    assert policy.in_force["login"].limits == "5/minute"
+    policy.replace({"login": NamedLimits(parse_limits("5/minute"))})
+    assert str(policy.in_force["login"].limits) == "5/minute"
     with pytest.raises(LimitError):
-        policy.replace({"login": NamedLimits("5 apples")})
+        policy.replace({"login": NamedLimits(parse_limits("5 apples"))})
     with pytest.raises(LimitError, match="lgin"):
-        policy.replace({"lgin": NamedLimits("5/minute")})
+        policy.replace({"lgin": NamedLimits(parse_limits("5/minute"))})
     assert ask(client, "/", 4) == [200, 200, 200, 429]
     # What is not named is as configured; what was counted stays counted.
     policy.replace({})
@@ -383,8 +385,8 @@ def test_limits_change_at_run_time_and_keep_what_was_counted() -> None:
 
 def make_role_app(roles: str, callers: list[Caller | None]) -> FlaskClient:
     app = Flask("shop")
-    settings = {"ratelimit_login": "3/minute", "ratelimit_other": "2/minute", "ratelimit_roles": roles}
-    Limiter().init_app(app, settings, find_caller=lambda: callers[0])
+    limits = {"login": parse_limits("3/minute"), "other": parse_limits("2/minute")}
+    Limiter().init_app(app, limits=limits, roles=parse_role_limits(roles), find_caller=lambda: callers[0])
     app.register_error_handler(RateLimited, lambda _error: ("", 429))
     app.post("/", endpoint="home")(rate_limit("RATELIMIT_LOGIN")(lambda: ""))
     app.post("/other", endpoint="other")(rate_limit("RATELIMIT_OTHER", by=account)(lambda: ""))
@@ -449,24 +451,24 @@ def test_malformed_limits_of_roles_stop_the_start(text: str) -> None:
     ],
 )
 def test_what_admits_more_for_ever_is_more_generous_then_what_admits_more_at_once(generous: str, mean: str) -> None:
-    assert measure_generosity(generous) > measure_generosity(mean)
+    assert parse_limits(generous).generosity > parse_limits(mean).generosity
 
 
 def test_headers_and_limits_can_be_switched_off() -> None:
-    app, limiter = make_app(enabled=False)
+    app, limiter = make_app(is_limited=False)
     app.post("/", endpoint="home")(rate_limit("1/minute")(lambda: ""))
     assert ask(app.test_client(), "/", 3) == [200] * 3
     with app.app_context():
         assert not limiter.is_degraded()
         assert limiter.show("x") == []
-    app, _ = make_app(headers_enabled=False)
+    app, _ = make_app(has_headers=False)
     app.post("/", endpoint="home")(rate_limit("1/minute")(lambda: ""))
     assert "RateLimit" not in app.test_client().post("/").headers
     assert "Retry-After" in app.test_client().post("/").headers
 
 
 def test_old_clients_get_the_old_headers_on_demand() -> None:
-    app, _ = make_app(legacy_headers=True)
+    app, _ = make_app(has_legacy_headers=True)
     app.post("/", endpoint="home")(rate_limit("2/minute;3/hour")(lambda: ""))
     headers = app.test_client().post("/").headers
     assert (headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]) == ("2", "1")
@@ -475,7 +477,7 @@ def test_old_clients_get_the_old_headers_on_demand() -> None:
 
 def test_malformed_settings_stop_the_start() -> None:
     with pytest.raises(StorageUriError, match="redis://"):
-        make_app(storage_uri="redis//typo")
+        make_app(storage="redis//typo")
     with pytest.raises(LimitError, match="10/minute;100/hour"):
         make_app(login="10 a minute")
     with pytest.raises(LimitError):

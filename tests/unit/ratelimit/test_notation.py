@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_limits_in_the_usual_notation(text: str, pairs: tuple[tuple[int, int], ...]) -> None:
-    assert parse_limits(text) == pairs
+    assert parse_limits(text).pairs == pairs
 
 
 @pytest.mark.parametrize(
