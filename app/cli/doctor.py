@@ -13,7 +13,7 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, VAR
-from app.database import TLS_WORDS, DatabaseUnavailable, diagnose, get_target
+from app.database import TLS_WORDS, DatabaseUnavailable, diagnose
 from app.extensions import db, get_settings, limiter
 from app.ratelimit.adapter import StoreAway
 from app.services import admins
@@ -189,7 +189,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         return
     if url.database and db.engine.dialect.name == "sqlite":
         yield from _check_database_file(Path(url.database))
-    diagnoses = diagnose(get_target(db.engine))
+    diagnoses = diagnose(settings.database_url)
     yield from _describe_hosts(diagnoses)
     if diagnoses and not any(diagnosis.ailment in _USABLE for diagnosis in diagnoses):
         return

@@ -2,7 +2,7 @@
 
 from .deadlines import time_limit
 from .diagnosis import Diagnosis, diagnose
-from .engine import get_target, lift_time_limits, make_engine
+from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, is_duplicate
 from .probe import Health, probe
 from .retry import retrying, run_again
@@ -20,7 +20,6 @@ __all__ = [
     "Diagnosis",
     "Health",
     "diagnose",
-    "get_target",
     "is_duplicate",
     "lift_time_limits",
     "make_engine",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -10,7 +12,9 @@ from . import mysql
 from .connector import Connector
 from .liveness import IS_FOR_ONE_USE, discard_closed_connections
 from .pool import Pool, ServerPool
+from .probe import LOOK_SECONDS, PROBE, Probe
 from .sqlite import make_sqlite_engine
+from .sqlite_file import DatabaseFile
 from .transactions import begin_only_where_needed
 from .translation import ErrorTranslator
 
@@ -18,8 +22,6 @@ if TYPE_CHECKING:
     from .url import DatabaseTarget
 
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
-# The execution option of every engine that tells what it was made from.
-_TARGET: Final = "database_target"
 
 
 def make_engine(target: DatabaseTarget, *, most_connections: int | None = None) -> sa.Engine:
@@ -29,24 +31,40 @@ def make_engine(target: DatabaseTarget, *, most_connections: int | None = None) 
     another ``DatabaseUnavailable``. A lost connection throws the pool away: every later one is new.
     There are at most ``most_connections`` to a server, however many the URL allows.
     """
+    file = None
+    if target.dialect == "sqlite":
+        file = DatabaseFile(Path(target.database))
+    elif most_connections is not None:
+        pool_size = min(target.pool_size, most_connections)
+        overflow = min(target.max_overflow, most_connections - pool_size)
+        target = dataclasses.replace(target, pool_size=pool_size, max_overflow=overflow)
+    engine = _make_engine(target, file)
+    probed = dataclasses.replace(
+        target,
+        pool_size=1,
+        max_overflow=0,
+        connect_timeout=min(target.connect_timeout, LOOK_SECONDS),
+        statement_timeout=min(target.statement_timeout, LOOK_SECONDS),
+    )
+    probe = Probe(target.dialect, lambda: _make_engine(probed, None), file)
+    engine.update_execution_options(**{PROBE: probe})
+    return engine
+
+
+def _make_engine(target: DatabaseTarget, file: DatabaseFile | None) -> sa.Engine:
     options: dict[str, Any] = {
-        "poolclass": Pool,
+        "poolclass": Pool if target.dialect == "sqlite" else ServerPool,
         "pool_size": target.pool_size,
         "max_overflow": target.max_overflow,
         "pool_timeout": target.pool_timeout,
         "pool_recycle": target.pool_recycle,
         "pool_use_lifo": True,
         "hide_parameters": True,
-        "execution_options": {_TARGET: target},
     }
     if target.dialect == "sqlite":
-        engine = make_sqlite_engine(target, **options)
+        engine = make_sqlite_engine(target, file or DatabaseFile(Path(target.database)), **options)
         ErrorTranslator(None).listen(engine)
         return engine
-    options["poolclass"] = ServerPool
-    if most_connections is not None:
-        options["pool_size"] = min(target.pool_size, most_connections)
-        options["max_overflow"] = min(target.max_overflow, most_connections - options["pool_size"])
     if target.dialect == "postgresql":
         options["use_native_hstore"] = False  # it would ask for the type at every connect
     connector = Connector(target)
@@ -58,12 +76,6 @@ def make_engine(target: DatabaseTarget, *, most_connections: int | None = None) 
     begin_only_where_needed(engine)
     discard_closed_connections(engine)
     return engine
-
-
-def get_target(engine: sa.Engine) -> DatabaseTarget:
-    """Return what ``make_engine`` made ``engine`` from."""
-    target: DatabaseTarget = engine.get_execution_options()[_TARGET]
-    return target
 
 
 def lift_time_limits(connection: sa.Connection) -> None:

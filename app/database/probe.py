@@ -7,33 +7,30 @@ import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final, Literal
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
-from .engine import get_target, make_engine
 from .faults import DatabaseFileGone, DatabaseUnavailable
 from .mysql import LIST_READ_ONLY
-from .sqlite import get_file
 from .transactions import READS_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from .sqlite_file import DatabaseFile
+    from .url import Dialect
 
 State = Literal["ok", "read_only", "file_gone", "away"]
 
+# The execution option of an engine that holds its ``Probe``.
+PROBE: Final = "database_probe"
 LOOK_SECONDS: Final = 1.0
 # dialect -> what to ask, and the last column of every row where writes are taken
-_LOOKS: Final[Mapping[str, tuple[str, str]]] = {
+_LOOKS: Final[Mapping[Dialect, tuple[str, str]]] = {
     "sqlite": ("SELECT 'OFF'", "OFF"),
     "postgresql": ("SHOW transaction_read_only", "OFF"),
     "mysql": (LIST_READ_ONLY, "OFF"),
 }
-_LOCK: Final = threading.Lock()
-_PROBES: Final[WeakKeyDictionary[sa.Engine, _Probe]] = WeakKeyDictionary()
-
-# A child process has no threads of its parent's.
-os.register_at_fork(after_in_child=_PROBES.clear)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,43 +47,39 @@ class Health:
 
 
 def probe(engine: sa.Engine, *, timeout_ms: int = 100) -> Health:
-    """Say how the engine's database is, in ``timeout_ms`` at most.
+    """Say how the database of an engine of ``make_engine`` is, in ``timeout_ms`` at most.
 
     The look itself happens in the background, on a connection that is not the pool's, one at a time however many ask: a
     host name that does not resolve or a server that is silent keeps nobody waiting, and a server whose first connection
     takes longer than ``timeout_ms`` is found well the next time.
     """
     begun_at = time.monotonic()
-    with _LOCK:
-        background = _PROBES.get(engine)
-        if background is None:
-            background = _PROBES[engine] = _Probe(engine)
+    background: Probe = engine.get_execution_options()[PROBE]
     state = background.ask(within_seconds=timeout_ms / 1000)
     return Health(state, (time.monotonic() - begun_at) * 1000)
 
 
-class _Probe:
+class Probe:
     """One look at a time, shared by all who ask while it lasts."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        target = get_target(engine)
-        self._dialect = target.dialect
-        # The file that the application's own connections are on.
-        self._file = get_file(engine) if target.dialect == "sqlite" else None
-        self._engine = make_engine(
-            dataclasses.replace(
-                target,
-                pool_size=1,
-                max_overflow=0,
-                connect_timeout=min(target.connect_timeout, LOOK_SECONDS),
-                statement_timeout=min(target.statement_timeout, LOOK_SECONDS),
-            )
-        )
+    def __init__(self, dialect: Dialect, make_engine: Callable[[], sa.Engine], file: DatabaseFile | None) -> None:
+        """``make_engine`` makes what to look through; ``file`` is the one that the application is connected to."""
+        self._dialect = dialect
+        self._make_engine = make_engine
+        self._file = file
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
         self._looking: _Look | None = None
 
     def ask(self, *, within_seconds: float) -> State:
         """Return what the present look finds, or that it finds nothing in time."""
+        if self._pid != os.getpid():
+            # A child process has no threads of its parent's, and leaves it its connection.
+            self._begin()
         with self._lock:
             if self._looking is None:
                 self._looking = _Look()
@@ -104,6 +97,8 @@ class _Probe:
 
     def _find_state(self) -> State:
         statement, expected = _LOOKS[self._dialect]
+        if self._engine is None:
+            self._engine = self._make_engine()
         try:
             if self._file is not None:
                 self._file.check()

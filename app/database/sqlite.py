@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from .deadlines import Deadline
 from .faults import DatabaseFileGone
-from .sqlite_file import DatabaseFile
 from .transactions import READS_ONCE
 
 if TYPE_CHECKING:
+    from .sqlite_file import DatabaseFile
     from .url import DatabaseTarget
 
 IS_WRITE: Final = "is_write"
 _RETRY_SECONDS: Final = 0.01
-# The execution option of every engine on a file that holds its ``DatabaseFile``.
-_FILE: Final = "database_file"
 # SQLite waits 1, 2, 5 and 10 ms within this, then begins anew.
 _TURN_MS: Final = 18
 
 
-def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # noqa: ANN401 - create_engine's own
-    """Return an engine on the file, made with its folder where it does not exist yet.
+def make_sqlite_engine(
+    target: DatabaseTarget,
+    file: DatabaseFile,
+    **options: Any,  # noqa: ANN401 - create_engine's own
+) -> sa.Engine:
+    """Return an engine on ``file``, which is made with its folder where it does not exist yet.
 
     A transaction begun on a connection with the execution option ``is_write`` takes the write lock at once (BEGIN
     IMMEDIATE) and waits in line for it. Any other transaction only reads: it sees one snapshot (with the option
@@ -34,8 +35,6 @@ def make_sqlite_engine(target: DatabaseTarget, **options: Any) -> sa.Engine:  # 
     that turned to writing half-way could not wait: SQLite answers "database is locked" at once, whatever the busy
     timeout, whenever somebody else wrote since its first read.
     """
-    file = DatabaseFile(Path(target.database))
-    options["execution_options"] = options.get("execution_options", {}) | {_FILE: file}
     engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), **options)
     timeout_ms = round(target.busy_timeout * 1000)
 
@@ -84,12 +83,6 @@ def _watch_file(engine: sa.Engine, file: DatabaseFile) -> None:
             except DatabaseFileGone:
                 connection.invalidate()  # nothing of the transaction is stored
                 raise
-
-
-def get_file(engine: sa.Engine) -> DatabaseFile:
-    """Return the file that ``engine`` is on."""
-    file: DatabaseFile = engine.get_execution_options()[_FILE]
-    return file
 
 
 def _take_write_lock(connection: sa.Connection, *, busy_timeout: float) -> None:

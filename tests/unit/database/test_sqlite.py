@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sqlite3
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
 from app.database import DatabaseUnavailable, make_engine, parse_database_url, probe
+from app.database.probe import PROBE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,4 +149,17 @@ def test_a_writer_that_waits_too_long_is_told_that_the_database_is_busy(url: str
 def test_the_health_of_a_file_is_known(url: str) -> None:
     engine = make_engine(parse_database_url(url))
     assert probe(engine, timeout_ms=5000).is_ok
+    engine.dispose()
+
+
+def test_a_forked_child_does_not_wait_for_a_look_of_its_parent_s(url: str) -> None:
+    engine = make_engine(parse_database_url(url))
+    lock = engine.get_execution_options()[PROBE]._lock
+    with lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child uses no thread of ours
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if probe(engine, timeout_ms=10_000).is_ok else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     engine.dispose()
