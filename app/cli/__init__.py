@@ -1,4 +1,4 @@
-"""The operator's door: ``flask --app run …``. A server never opens it, so nothing behind it is imported before that."""
+"""The operator's commands, ``flask --app run …``. A server runs none, so they are imported when one is looked up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Commands(AppGroup):
-    """The operator's commands, imported when one is looked up."""
+    """The group of all commands, which imports them when one is looked up."""
 
     def __init__(self, app: Flask) -> None:
         super().__init__(app.name)
@@ -33,7 +33,7 @@ class Commands(AppGroup):
 
     def _import(self) -> None:
         if not self._are_imported:
-            from .commands import COMMANDS  # noqa: PLC0415 - the promise of this class
+            from .commands import COMMANDS  # noqa: PLC0415 - this class exists for it
 
             for command in COMMANDS:
                 self.add_command(command)

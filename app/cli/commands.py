@@ -1,4 +1,4 @@
-"""All commands of the operator."""
+"""The list of the operator's commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``config``: the settings as they are."""
+"""``config``: the settings in force."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.extensions import get_settings
 
 from .terminal import OperatorGroup, Report
 
-config_group = OperatorGroup("config", help="See the settings.")
+config_group = OperatorGroup("config", help="Show the settings.")
 
 _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*")
 
@@ -24,18 +24,18 @@ def show() -> Report:
 
 
 def describe_settings(settings: Settings) -> dict[str, object]:
-    """Return every setting by its name in the environment: secrets masked, addresses but for their passwords."""
+    """Return every setting by its name in the environment: secrets are masked, of URLs only the passwords."""
     # So that one can see which server is meant.
     urls = {"DATABASE_URL": settings.database_url.text, "RATELIMIT_STORAGE_URI": settings.ratelimit_storage_uri.text}
-    return settings.describe() | {name: mask_address(url) for name, url in urls.items()}
+    return settings.describe() | {name: mask_url(url) for name, url in urls.items()}
 
 
-def mask_address(address: str) -> str:
-    """Return a URL without its password, even where the password was not escaped as it should be."""
-    scheme, separator, rest = address.partition("://")
+def mask_url(url: str) -> str:
+    """Return ``url`` without its passwords, even if these were not percent-encoded as they should be."""
+    scheme, separator, rest = url.partition("://")
     if not separator or scheme.startswith("sqlite"):
-        return address
-    # Whatever a raw password holds, it ends before the last @.
+        return url
+    # Whatever a raw password contains, it ends before the last @.
     credentials, at, host = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
     masked = f"{user}{colon}{MASK if colon else ''}{at}{host}"

@@ -1,4 +1,4 @@
-"""``doctor``: what is wrong, and what to do about it."""
+"""``doctor``: find what is wrong, and say what to do about it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .migrations import Revisions
 
-# Where an application that could not be configured keeps the reasons.
+# Where an application with wrong settings keeps what is wrong.
 FAULTS: Final = "settings_faults"
 
 OK: Final = "ok"
@@ -37,14 +37,14 @@ WARNING: Final = "warning"
 FAULT: Final = "fault"
 
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-# A database with a fault that leaves its tables readable.
+# Ailments that leave a database's tables readable.
 _USABLE: Final = frozenset({"none", "encoding"})
 _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: ``status`` is ok, warning or fault; ``remedy`` is what to do; ``code`` is for programs."""
+    """The result of one check: ``status`` is ok, warning or fault, ``remedy`` what to do, ``code`` for programs."""
 
     check: str
     status: str
@@ -80,7 +80,7 @@ def doctor_command() -> Report:
 
 
 def check_files(*, root: Path = ROOT, var: Path = VAR) -> Iterator[Finding]:
-    """Look at the files that hold secrets, and at a ``.env`` that is not ours."""
+    """Check the files that hold secrets, and look for a ``.env`` of another project."""
     key = var / "secret_key"
     if key.exists():
         is_open = bool(stat.S_IMODE(key.stat().st_mode) & 0o077)
@@ -92,7 +92,7 @@ def check_files(*, root: Path = ROOT, var: Path = VAR) -> Iterator[Finding]:
     if dotenv.exists() and stat.S_IMODE(dotenv.stat().st_mode) & 0o077:
         yield Finding(".env", WARNING, f"{dotenv} can be read by other users.", f"chmod 600 '{dotenv}'")
     foreign = Path.cwd() / ".env"
-    # Flask's own command line puts the .env of the working directory into the environment, which wins.
+    # Flask's command line loads the .env of the working directory into the environment, which wins.
     if (
         foreign.exists()
         and not (dotenv.exists() and foreign.samefile(dotenv))
@@ -101,13 +101,13 @@ def check_files(*, root: Path = ROOT, var: Path = VAR) -> Iterator[Finding]:
         yield Finding(
             ".env",
             WARNING,
-            f"{foreign} belongs to something else, but Flask reads it here.",
+            f"{foreign} belongs to another project, but Flask reads it here.",
             "Run commands from the project's folder, or set FLASK_SKIP_DOTENV=1.",
         )
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
-    """Look for settings that are right one by one and go wrong together."""
+    """Look for settings that are valid one by one but do not fit together."""
     public = urlsplit(settings.public_url)
     host = public.hostname or ""
     is_https = public.scheme == "https"
@@ -115,15 +115,15 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "PUBLIC_URL",
             FAULT,
-            f"{settings.public_url} is http, but the session's cookie is sent over https only: nobody can sign in.",
-            "Set PUBLIC_URL to the https:// address that people use.",
+            f"{settings.public_url} is http, but the session's cookie is only sent over https: nobody can sign in.",
+            "Set PUBLIC_URL to the https:// URL that people use.",
         )
     elif not is_https and host not in _LOCAL_NAMES:
         yield Finding(
             "PUBLIC_URL",
             FAULT,
             f"{settings.public_url} is http: passwords and cookies travel in the clear.",
-            "Put TLS in front, then set PUBLIC_URL to the https:// address and SESSION_COOKIE_SECURE=true.",
+            "Put TLS in front, then set PUBLIC_URL to the https:// URL and SESSION_COOKIE_SECURE=true.",
         )
     elif is_https and not settings.session_cookie_secure:
         yield Finding(
@@ -150,8 +150,8 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "RATELIMIT_STORAGE_URI",
             FAULT,
-            f"memory:// counts in each of the {settings.workers} workers by itself: limits are {settings.workers} times"
-            " what they say.",
+            f"memory:// counts in each of the {settings.workers} workers separately: limits are"
+            f" {settings.workers} times what they say.",
             "Set RATELIMIT_STORAGE_URI to a Redis server, or WORKERS=1.",
         )
     if not settings.ratelimit_enabled:
@@ -162,19 +162,19 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "TRUSTED_PROXIES",
             WARNING,
-            "PUBLIC_URL is https, so a proxy is in front, but none is trusted: everybody seems to have its address.",
-            "Set TRUSTED_PROXIES to the addresses of the proxies in front, or to their number.",
+            "PUBLIC_URL is https, so a proxy is in front, but none is trusted: everybody seems to have its IP.",
+            "Set TRUSTED_PROXIES to the IPs of the proxies in front, or to their number.",
         )
     yield from _check_transport(settings.database_url)
 
 
 def _check_transport(target: DatabaseTarget) -> Iterator[Finding]:
-    """Look at whether the way to the database is encrypted and the server verified."""
+    """Check that the connection to the database is encrypted and the server verified."""
     if all(host.is_local for host in target.hosts) or target.tls_mode in _VERIFYING:
         return
     fault = "The database's server is not verified."
     if target.tls_mode == "disable":
-        fault = "What is sent to the database travels in clear."
+        fault = "What is sent to the database is not encrypted."
     remedy = f"Add {TLS_WORDS[target.dialect][0]} to DATABASE_URL."
     yield Finding("database TLS", WARNING, fault, remedy, code=f"tls_{target.tls_mode}")
 
@@ -182,7 +182,7 @@ def _check_transport(target: DatabaseTarget) -> Iterator[Finding]:
 def _check_database(settings: Settings) -> Iterator[Finding]:
     setup = "flask --app run setup"
     url = db.engine.url
-    # Connecting would make the file.
+    # Connecting would create the file.
     is_missing = db.engine.dialect.name == "sqlite" and url.database and not Path(url.database).exists()
     if is_missing:
         yield Finding("database", FAULT, "There is no database yet.", setup, code="database")
@@ -206,27 +206,25 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
             "database",
             FAULT,
             f"Its tables cannot be read ({type(error).__name__}).",
-            "Let this user use them (GRANT), or name the right database in DATABASE_URL.",
+            "Grant this user access to them (GRANT), or name the right database in DATABASE_URL.",
             code="tables",
         )
         return
     if not has_admin:
         remedy = "flask --app run user create EMAIL --role admin"
-        yield Finding("administrator", FAULT, "Nobody can administer: there is no active administrator.", remedy)
+        yield Finding("administrator", FAULT, "There is no active administrator.", remedy)
         return
     yield Finding("administrator", OK, "There is an active administrator.")
     if settings.admin_password:
         yield Finding(
-            "ADMIN_PASSWORD", WARNING, "It is still set, but does nothing any more.", "Remove it from the settings."
+            "ADMIN_PASSWORD", WARNING, "It is still set, but no longer has any effect.", "Remove it from the settings."
         )
 
 
 def _check_database_file(path: Path) -> Iterator[Finding]:
     if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        message = f"{path}, or the folder that it is in, cannot be written to."
-        remedy = (
-            f"Let the user that runs this write to both: chown -R USER '{path.parent}'; see that neither is read-only."
-        )
+        message = f"{path} or its folder cannot be written to."
+        remedy = f"Let the user that runs this write to both: chown -R USER '{path.parent}'. Neither may be read-only."
         yield Finding("database file", FAULT, message, remedy, code="file_read_only")
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         remedy = f"chmod 600 '{path}'*"
@@ -234,13 +232,13 @@ def _check_database_file(path: Path) -> Iterator[Finding]:
 
 
 def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:
-    # Of several hosts one has to take writes; what is wrong with the others can wait.
+    # Of several hosts one has to take writes; the faults of the others are not urgent.
     is_served = any(diagnosis.ailment == "none" for diagnosis in diagnoses)
     for diagnosis in diagnoses:
         if diagnosis.ailment == "none":
             yield Finding("database", OK, f"{diagnosis.host}: {diagnosis.fault}")
         elif diagnosis.ailment == "read_only" and is_served:
-            yield Finding("database", OK, f"{diagnosis.host}: It stands by.")
+            yield Finding("database", OK, f"{diagnosis.host}: It is a standby.")
         else:
             status = WARNING if is_served else FAULT
             message = f"{diagnosis.host}: {diagnosis.fault}"
@@ -250,12 +248,12 @@ def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:
 def _describe_schema(revisions: Revisions) -> Finding:
     upgrade = "flask --app run setup"
     if revisions.is_current:
-        return Finding("migrations", OK, f"At {revisions.wanted}, the last one.")
+        return Finding("migrations", OK, f"At {revisions.wanted}, the latest one.")
     if revisions.is_interrupted:
-        message = "A migration ended half-way; whoever migrates next finishes it first."
+        message = "A migration ended half-way; the next run finishes it first."
         return Finding("migrations", FAULT, message, upgrade, code="schema_interrupted")
     if revisions.current is None:
-        return Finding("migrations", FAULT, "The database has no tables of ours yet.", upgrade, code="schema_none")
+        return Finding("migrations", FAULT, "The database has no tables yet.", upgrade, code="schema_none")
     if revisions.is_ahead:
         message = f"At {revisions.current}, which this version does not know; it knows {revisions.wanted}."
         remedy = f"Run the newer version again, or with it: flask --app run db downgrade {revisions.wanted}"
@@ -270,13 +268,17 @@ def _check_store(settings: Settings) -> Iterator[Finding]:
     try:
         policies = limiter.find_evicting_policies()
     except StoreAway:
-        remedy = "See that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password."
+        remedy = (
+            "Make sure that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password."
+        )
         yield Finding("rate limits", FAULT, "Their store does not answer.", remedy, code="store_away")
         return
     yield Finding("rate limits", OK, "Their store answers.")
     for policy in policies:
-        message = f"When its memory is full, their store forgets what was counted: its maxmemory-policy is {policy}."
-        remedy = "CONFIG SET maxmemory-policy noeviction, in Redis' configuration too; give a cache a Redis of its own."
+        message = f"When its memory is full, their store drops what was counted: its maxmemory-policy is {policy}."
+        remedy = (
+            "CONFIG SET maxmemory-policy noeviction, also in Redis' configuration file; give a cache its own Redis."
+        )
         yield Finding("rate limits", WARNING, message, remedy, code="store_evicts")
 
 

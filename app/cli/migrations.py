@@ -1,4 +1,4 @@
-"""Which migration the database is at, and how it gets to the last one."""
+"""Which migration the database is at, and how to apply the missing ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Revisions:
-    """The revision that the database is at, and the one that the code wants."""
+    """The revision that the database is at, and the one that the code needs."""
 
     current: str | None
     wanted: str
     is_ahead: bool = False
-    """Whether a newer version, of which this one knows nothing, has been at the database."""
+    """Whether a newer version of the product, unknown to this one, has migrated the database."""
     is_interrupted: bool = False
-    """Whether a migration ended half-way; the next one finishes it first."""
+    """Whether a migration ended half-way; the next run finishes it first."""
 
     @property
     def is_current(self) -> bool:
@@ -35,7 +35,7 @@ class Revisions:
 
 
 def find_revisions() -> Revisions:
-    """Return where the database is and where it should be."""
+    """Return the database's revision and the latest one."""
     script = ScriptDirectory.from_config(_get_config())
     with db.engine.connect() as connection:
         heads = MigrationContext.configure(connection).get_current_heads()
@@ -50,7 +50,7 @@ def find_revisions() -> Revisions:
 
 
 def upgrade_database() -> None:
-    """Apply the migrations that are missing. Two processes at once do it once."""
+    """Apply the missing migrations; two processes at once apply them once."""
     command.upgrade(_get_config(), "head")
 
 

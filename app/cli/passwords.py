@@ -1,4 +1,4 @@
-"""How a password comes in and goes out at the command line: never as an argument, which every process can see."""
+"""Passwords at the command line: never an argument, which every process can see."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MAX_BYTES: Final = 4 * PASSWORD_MAX_LENGTH + 2
 
 
 def read_password() -> str:
-    """Return the password that standard input holds, without the line's end.
+    """Return the password from standard input, without the end of the line.
 
     Raises:
-        Failure: there is none, or it is no UTF-8.
+        Failure: there is none, or it is too long or not UTF-8.
     """
     typed = sys.stdin.buffer.read(_MAX_BYTES + 1)
     if len(typed) > _MAX_BYTES:
@@ -29,12 +29,12 @@ def read_password() -> str:
         raise Failure("password: Standard input is not UTF-8.") from error
     password = password.removesuffix("\n").removesuffix("\r")
     if not password:
-        raise Failure("password: Standard input holds none.")
+        raise Failure("password: Standard input is empty.")
     return password
 
 
 def ask_password() -> str | None:
-    """Return the password that the person at the terminal types; None for none, or where there is no terminal."""
+    """Return the password typed at the terminal; None if it is empty, or if there is no terminal."""
     if not sys.stdin.isatty():
         return None
     typed: str = click.prompt(
@@ -49,7 +49,7 @@ def ask_password() -> str | None:
 
 
 def frame_password(email: str, password: str) -> list[str]:
-    """Return the lines that show a made-up password, the only time it is shown."""
+    """Return the lines that show a generated password, the only time that it is shown."""
     lines = [
         f"E-mail:   {email}",
         f"Password: {password}",

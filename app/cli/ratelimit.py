@@ -16,7 +16,7 @@ from .terminal import Failure, OperatorGroup, Report, load, make_table
 if TYPE_CHECKING:
     from app.services.ratelimits import RateLimitState
 
-ratelimit_group = OperatorGroup("ratelimit", help="See and change limits, see and clear what they counted.")
+ratelimit_group = OperatorGroup("ratelimit", help="Show and change limits, show and clear what they have counted.")
 
 
 @ratelimit_group.command("list")
@@ -36,18 +36,18 @@ def list_() -> Report:
 @ratelimit_group.command("set")
 @click.argument("name")
 @click.argument("limits")
-@click.option("--role", help="Change it only for those who have this role.")
+@click.option("--role", help="Change it only for users with this role.")
 def set_(name: str, limits: str, role: str | None) -> Report:
-    """Let LIMITS, such as "10/minute;100/hour", hold for NAME; running servers follow within seconds."""
+    """Set the limits of NAME to LIMITS, such as "10/minute;100/hour"; running servers follow within seconds."""
     fields = load(RateLimitChangeInput(), {"roles": {role: limits}} if role else {"limits": limits})
     return _report(ratelimits.change_limit(name, **fields, actor=Actor.system()))
 
 
 @ratelimit_group.command("reset")
 @click.argument("name")
-@click.option("--role", help="Only for those who have this role.")
+@click.option("--role", help="Only for users with this role.")
 def reset(name: str, role: str | None) -> Report:
-    """Let hold for NAME what the settings say."""
+    """Reset the limits of NAME to what the settings say."""
     if role is None:
         return _report(ratelimits.reset_limit(name, actor=Actor.system()))
     fields = load(RateLimitChangeInput(), {"roles": {role: None}})
@@ -68,7 +68,7 @@ def show(key: str) -> Report:
 @ratelimit_group.command("clear")
 @click.argument("key")
 def clear(key: str) -> Report:
-    """Forget what is counted under KEY, such as account:ada@example.com."""
+    """Clear what is counted under KEY, such as account:ada@example.com."""
     _refuse_memory()
     ratelimits.clear(key, actor=Actor.system())
     return Report({"key": key, "cleared": True}, [f"Nothing is counted for {key} any more."])

@@ -1,4 +1,4 @@
-"""``role``: what roles there are and what they allow."""
+"""``role``: the roles, and what they allow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.services import roles
 
 from .terminal import OperatorGroup, Report, load, make_table
 
-role_group = OperatorGroup("role", help="See and set roles.")
+role_group = OperatorGroup("role", help="Show and set roles.")
 
 
 @role_group.command("list")
@@ -26,7 +26,7 @@ def list_() -> Report:
 @click.argument("name")
 @click.argument("permissions", nargs=-1, required=True, type=click.Choice(sorted(PERMISSIONS)), metavar="PERMISSION...")
 def set_(name: str, permissions: tuple[str, ...]) -> Report:
-    """Let a role allow just these permissions; it is made if there is none of that name."""
+    """Set a role's permissions to exactly these; the role is created if it does not exist."""
     fields = load(RoleCreateInput(only=("name",)), {"name": name})
     changed = roles.set_role(fields["name"], permissions=permissions, actor=Actor.system())
     return Report(RoleOutput().dump(changed), [f"{changed.name} allows {', '.join(sorted(changed.permissions))}."])

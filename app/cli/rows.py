@@ -1,4 +1,4 @@
-"""Files of users: CSV or JSON lines, read line by line into checked rows."""
+"""Files of users, CSV or JSON lines, read line by line into checked rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LINE_MAX_LENGTH: Final = 64 * 1024
 ROLES_MAX: Final = 100
-# Django marks an account that has no password so.
+# Django marks an account without a password with this.
 _NO_PASSWORD: Final = "!"  # noqa: S105 - the mark for none
 
 
@@ -39,7 +39,7 @@ def _check_hash(text: str) -> None:
 
 
 class ImportInput(Input):
-    """A user as a file describes one: what ``user export`` writes."""
+    """A user in a file, as ``user export`` writes it."""
 
     id = fields.UUID(allow_none=True)
     email = Email(required=True)
@@ -61,7 +61,7 @@ COLUMNS: Final = tuple(_SCHEMA.fields)
 
 
 def read_json_lines(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
-    """Yield each line of a JSON lines file as a user, or as what is wrong with it."""
+    """Yield each line of a JSON lines file as a user, or its fault."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -74,13 +74,13 @@ def read_json_lines(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
             yield Fault(number, "line", error.detail.replace("The body", "The line"))
             continue
         if not isinstance(values, dict):
-            yield Fault(number, "line", "This is no JSON object.")
+            yield Fault(number, "line", "This is not a JSON object.")
             continue
         yield from _check(number, values)
 
 
 def read_csv(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
-    """Yield each record of a CSV file as a user, or as what is wrong with it. The first line names the columns."""
+    """Yield each record of a CSV file, after a header, as a user or its faults."""
     reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     while True:
@@ -90,7 +90,7 @@ def read_csv(lines: Iterable[str]) -> Iterator[ImportedUser | Fault]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield Fault(start, "line", f"This is no CSV: {error}.")
+            yield Fault(start, "line", f"This is not CSV: {error}.")
             continue
         if not record:
             continue
@@ -121,7 +121,7 @@ class JsonLinesWriter:
     """Writes users as JSON, one to a line."""
 
     def __init__(self, target: IO[str], columns: Sequence[str]) -> None:
-        del columns  # each line names its own
+        del columns  # each line names its fields
         self._target = target
 
     def write(self, values: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ class JsonLinesWriter:
 
 
 class CsvWriter:
-    """Writes users as CSV (RFC 4180) that ``read_csv`` takes back and no spreadsheet computes with."""
+    """Writes users as CSV (RFC 4180) that ``read_csv`` reads back and no spreadsheet evaluates."""
 
     def __init__(self, target: IO[str], columns: Sequence[str]) -> None:
         self._columns = columns
@@ -147,11 +147,11 @@ WRITERS: Final[Mapping[str, type[JsonLinesWriter | CsvWriter]]] = {
     "jsonl": JsonLinesWriter,
 }
 
-# What spreadsheets take for the beginning of a formula. Source: OWASP, "CSV Injection".
+# What spreadsheets take for a formula. Source: OWASP, "CSV Injection".
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 
 
-def _make_cell(value: Any) -> str:  # noqa: ANN401 - whatever a schema dumps
+def _make_cell(value: Any) -> str:  # noqa: ANN401 - any value that a schema dumps
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -167,9 +167,9 @@ def _read_cell(text: str) -> str:
 def _check_header(header: list[str], line: int) -> Iterator[Fault]:
     for name in dict.fromkeys(header):
         if name not in COLUMNS:
-            yield Fault(line, "header", f"There is no column {name!r}. There are: {', '.join(COLUMNS)}.")
+            yield Fault(line, "header", f"There is no column {name!r}. The columns are: {', '.join(COLUMNS)}.")
         elif header.count(name) > 1:
-            yield Fault(line, "header", f"The column {name!r} is there twice.")
+            yield Fault(line, "header", f"The column {name!r} occurs twice.")
     if "email" not in header:
         yield Fault(line, "header", "The column 'email' is missing.")
 

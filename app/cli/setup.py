@@ -1,4 +1,4 @@
-"""``setup``: from an empty database to one that can be served."""
+"""``setup``: prepare the database for serving."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .terminal import Failure, Report, operator_command
 @operator_command("setup")
 @click.option("--check-address", "is_address_checked", is_flag=True, help="First make sure that HOST:PORT is free.")
 def setup_command(*, is_address_checked: bool) -> Report:
-    """Apply the migrations and make the first administrator; running it again changes nothing."""
+    """Apply the migrations and create the first administrator; running it again changes nothing."""
     if is_address_checked:
         settings = get_settings()
         try:
@@ -26,15 +26,15 @@ def setup_command(*, is_address_checked: bool) -> Report:
             raise Failure(str(error)) from error
     before = find_revisions()
     if before.is_ahead:
-        raise Failure("A newer version of Gatehouse has changed the database. This says more: flask --app run doctor")
+        raise Failure("A newer version of Gatehouse has changed the database. For details: flask --app run doctor")
     if not before.is_current:
         upgrade_database()
     admin = make_first_admin()
-    lines = ["The database is up to date." if before.is_current else f"The database was brought to {before.wanted}."]
+    lines = ["The database is up to date." if before.is_current else f"The database was upgraded to {before.wanted}."]
     if admin is not None and admin.password is not None:
         lines += ["", "The first administrator:", *frame_password(admin.email, admin.password), ""]
     elif admin is not None:
-        lines.append(f"Made the first administrator {admin.email} with the password of ADMIN_PASSWORD.")
+        lines.append(f"Created the first administrator {admin.email} with the password of ADMIN_PASSWORD.")
     elif not admins.has_active_admin():
         lines.append(
             "There is no administrator yet. Set ADMIN_EMAIL and ADMIN_PASSWORD and run this again,"

@@ -1,4 +1,4 @@
-"""How every command speaks: a report on standard output, one clear line on standard error, an exit code."""
+"""What all commands share: a report on standard output, one clear line on standard error, an exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _JSON: Final = "gatehouse.json"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What a command found or did: ``data`` for programs, ``lines`` for people, of which one is shown."""
+    """What a command found or did: ``data`` is printed for programs (``--json``), ``lines`` for people."""
 
     data: object
     lines: Sequence[str]
@@ -36,7 +36,7 @@ class Report:
 
 
 class Failure(click.ClickException):
-    """The command could not do it; the message is one line, the exit code 1."""
+    """The command failed; the message is one line, the exit code 1."""
 
     def format_message(self) -> str:
         """Return the message on one line."""
@@ -44,7 +44,7 @@ class Failure(click.ClickException):
 
 
 class OperatorCommand(click.Command):
-    """A command that returns a ``Report`` and takes ``--json``; no error of it ends in a traceback."""
+    """A command that returns a ``Report`` and takes ``--json``; none of its errors shows a traceback."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
         super().__init__(*args, **kwargs)
@@ -58,22 +58,22 @@ class OperatorCommand(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except DatabaseUnavailable as error:
-            raise Failure(f"{_describe(error)} This says more: flask --app run doctor") from error
+            raise Failure(f"{_describe(error)} For details: flask --app run doctor") from error
         except AppError as error:
             raise Failure(_describe(error)) from error
         except OSError as error:
-            # The text of one that a driver raised may hold more than the operator should see.
+            # The whole text of a driver's error may hold secrets.
             where = f"{error.filename}: " if isinstance(error.filename, str) else ""
             raise Failure(f"{where}{error.strerror or type(error).__name__}") from error
         except LockTimeout as error:
             raise Failure(str(error)) from error
         except SQLAlchemyError as error:
             logger.debug("the database failed", extra={"stack": describe_stack(error)})
-            message = f"The database did not do it ({type(error).__name__}). This says more: flask --app run doctor"
+            message = f"The database failed ({type(error).__name__}). For details: flask --app run doctor"
             raise Failure(message) from error
         except Exception as error:
             logger.debug("a command failed", extra={"stack": describe_stack(error)})
-            message = f"Unexpected {type(error).__name__}; this is our fault. LOG_LEVEL=DEBUG shows where."
+            message = f"Unexpected {type(error).__name__}: this is a bug. LOG_LEVEL=DEBUG shows where."
             raise Failure(message) from error
         if as_json:
             say(json.dumps(report.data, indent=2))
@@ -84,13 +84,13 @@ class OperatorCommand(click.Command):
 
 
 class OperatorGroup(AppGroup):
-    """A group of such commands."""
+    """A group of operator commands."""
 
     command_class = OperatorCommand
 
 
 def operator_command(name: str) -> Callable[[Callable[..., Report]], OperatorCommand]:
-    """Make a function a command of its own, outside a group."""
+    """Make a function an operator command outside any group."""
 
     def decorate(function: Callable[..., Report]) -> OperatorCommand:
         return click.command(name, cls=OperatorCommand)(with_appcontext(function))
@@ -104,25 +104,25 @@ class EmailType(click.ParamType[str]):
     name = "email"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the canonical form."""
+        """Return the canonical form of ``value``."""
         try:
             return canonicalize_email(value)
         except ValueError:
-            self.fail(f"{value!r} is no e-mail address.", param, ctx)
+            self.fail(f"{value!r} is not an e-mail address.", param, ctx)
 
 
 EMAIL: Final = EmailType()
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line, whatever the terminal's encoding."""
+    """Print a line in any encoding; what the terminal cannot show is escaped."""
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def note(text: str) -> None:
-    """Print a remark to standard error, where it is in no program's way."""
+    """Print a remark to standard error, which programs do not read."""
     say(escape_controls(text), err=True)
 
 
@@ -132,7 +132,7 @@ def is_json() -> bool:
 
 
 def is_progress_shown() -> bool:
-    """Say whether somebody is there to see a progress bar."""
+    """Say whether a progress bar is to be shown."""
     return not is_json() and sys.stderr.isatty()
 
 

@@ -1,4 +1,4 @@
-"""``user export`` and ``user import``: all accounts at once."""
+"""``user export`` and ``user import``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ _FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json"
 
 @click.command("export", cls=OperatorCommand)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
-@click.option("--format", "format_", type=click.Choice(sorted(WRITERS)), help="What to write, if FILE does not say.")
-@click.option("--with-hashes", is_flag=True, help="Write the password hashes too. Guard the file.")
+@click.option(
+    "--format", "format_", type=click.Choice(sorted(WRITERS)), help="What to write, if the name of FILE does not say."
+)
+@click.option("--with-hashes", is_flag=True, help="Also write the password hashes. Keep the file safe.")
 @with_appcontext
 def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report:
-    """Write every account to FILE, as CSV if its name ends so, otherwise as JSON lines; - is standard output.
+    """Write every account to FILE, as CSV if it is named .csv, otherwise as JSON lines; - is standard output.
 
-    The file is readable by its owner only, and is there whole or not at all.
+    Only its owner can read the file, and it appears whole or not at all.
     """
     schema = UserOutput()
     columns = [*schema.fields, *(["password_hash"] if with_hashes else [])]
@@ -52,7 +54,7 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
             count += len(page)
             advance(len(page))
     if file == STANDARD:
-        # Nothing but the lines themselves goes to standard output.
+        # Only the accounts go to standard output.
         note(f"Exported {count} accounts.")
         raise click.exceptions.Exit
     data = {"file": file, "count": count, "with_hashes": with_hashes}
@@ -65,9 +67,9 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
 @click.option("--dry-run", is_flag=True, help="Check everything, store nothing.")
 @with_appcontext
 def import_users(file: str, format_: str | None, *, dry_run: bool) -> Report:
-    """Bring in the accounts of FILE, CSV or JSON lines: all of them, or none if a line is wrong.
+    """Import the accounts of FILE, CSV or JSON lines: all of them, or none if a line is wrong.
 
-    Password hashes are taken as they are (bcrypt, Argon2, scrypt, PBKDF2) and replaced when their owner signs in.
+    Password hashes (bcrypt, Argon2, scrypt, PBKDF2) are kept as they are, and replaced when their owner signs in.
     """
     name = format_ or _FORMATS.get(Path(file).suffix.lower())
     if name is None:
@@ -75,7 +77,7 @@ def import_users(file: str, format_: str | None, *, dry_run: bool) -> Report:
     rows, faults = _read(file, name)
     actor = Actor.system()
     if faults or dry_run:
-        # A line that cannot be read does not hide what is wrong with the others.
+        # Unreadable lines do not hide the faults of the others.
         faults = sorted([*faults, *imports.find_faults(rows, actor=actor)])
     if not faults and not dry_run:
         try:
@@ -107,7 +109,7 @@ def _report(file: str, rows: Sequence[ImportedUser], faults: Sequence[Fault], *,
 
 
 def _read(file: str, name: str) -> tuple[list[ImportedUser], list[Fault]]:
-    """Return the rows of a file, and what is wrong with the others."""
+    """Return the rows of a file, and the faults of the lines that are none."""
     rows: list[ImportedUser] = []
     faults: list[Fault] = []
     with _open_source(file) as source:
@@ -130,7 +132,7 @@ def _count_bytes(source: IO[str], advance: Any) -> Iterator[str]:  # noqa: ANN40
 
 @contextmanager
 def _open_source(file: str) -> Iterator[IO[str]]:
-    # Bytes that are no UTF-8 become lone surrogates, which are refused in the line that holds them.
+    # Bytes that are not UTF-8 become lone surrogates, which are refused in their line.
     options: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
     if file == STANDARD:
         with open(sys.stdin.fileno(), closefd=False, **options) as source:
@@ -142,7 +144,7 @@ def _open_source(file: str) -> Iterator[IO[str]]:
 
 @contextmanager
 def _open_target(file: str) -> Iterator[IO[str]]:
-    """Yield a file for its owner only, which takes the place of ``file`` once it is whole."""
+    """Yield a file that only its owner can read and that replaces ``file`` once it is complete."""
     path = Path(file)
     if file == STANDARD:
         yield sys.stdout
@@ -166,7 +168,7 @@ def _open_target(file: str) -> Iterator[IO[str]]:
 
 @contextmanager
 def _show_progress(label: str, length: int) -> Iterator[Any]:
-    """Yield what is called with the amount that was done; a bar on standard error shows it to a person."""
+    """Yield a function to call with each amount done; a bar on standard error shows the progress to people."""
     if not is_progress_shown() or not length:
         with nullcontext():
             yield lambda _amount: None

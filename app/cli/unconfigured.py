@@ -1,4 +1,4 @@
-"""What the command line is while the settings are wrong: it names them, and the doctor still comes."""
+"""The command line while settings are wrong: every command names the faults, and ``doctor`` still works."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class _UnconfiguredGroup(AppGroup):
 
 
 class _SettingsFailure(Failure):
-    """The settings' own message, which has a line for each fault."""
+    """The message of the settings, with a line for each fault."""
 
     def format_message(self) -> str:
         return "\n".join(Failure(line).format_message() for line in self.message.splitlines())
 
 
 def is_command_looked_up() -> bool:
-    """Say whether an application is wanted just now for its commands, and not to be served."""
+    """Say whether the application is being made for its commands, and not to be served."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)
 
 
 def make_unconfigured_app(error: SettingsError) -> Flask:
-    """Return an application without a single route whose only command is ``doctor``."""
+    """Return an application without routes, whose only command is ``doctor``."""
     app = Flask(__name__, static_folder=None)
     app.extensions[FAULTS] = error.faults
     app.cli = _UnconfiguredGroup(error)

@@ -1,4 +1,4 @@
-"""``user``: accounts one by one."""
+"""``user``: single accounts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LIST_MAX: Final = 100_000
 
-user_group = OperatorGroup("user", help="Make, find and change accounts.")
+user_group = OperatorGroup("user", help="Create, find and change accounts.")
 
 
 @user_group.command("create")
@@ -27,9 +27,9 @@ user_group = OperatorGroup("user", help="Make, find and change accounts.")
 @click.option("--role", "role_names", multiple=True, metavar="ROLE", help="A role to give; may be repeated.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 def create(email: str, name: str, role_names: tuple[str, ...], *, password_stdin: bool) -> Report:
-    """Make an account.
+    """Create an account.
 
-    Without --password-stdin the terminal is asked for a password; where there is none, the account has no password.
+    Without --password-stdin, the password is typed at the terminal; without a terminal, the account has none.
     """
     password = read_password() if password_stdin else ask_password()
     given = {"email": email, "name": name} | ({"password": password} if password else {})
@@ -42,11 +42,11 @@ def create(email: str, name: str, role_names: tuple[str, ...], *, password_stdin
 
 
 @user_group.command("list")
-@click.option("--q", help="Part of the name or the address.")
+@click.option("--q", help="Beginnings of words of the name or the e-mail address.")
 @click.option("--role", help="Only those with this role.")
-@click.option("--limit", type=click.IntRange(1, LIST_MAX), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, LIST_MAX), default=50, show_default=True, help="At most this many.")
 def list_(q: str | None, role: str | None, limit: int) -> Report:
-    """List accounts, the oldest first."""
+    """List accounts, oldest first."""
     if role is not None:
         roles.get_role(role)
     found: list[User] = []
@@ -113,7 +113,7 @@ def activate(email: str) -> Report:
 def reset_password(email: str, *, password_stdin: bool) -> Report:
     """Set a new password and end every session of the account.
 
-    Without --password-stdin a password is made up and shown once.
+    Without --password-stdin, a password is generated and shown once.
     """
     given = read_password() if password_stdin else None
     if given is not None:

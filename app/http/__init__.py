@@ -1,1 +1,1 @@
-"""How requests come in and answers go out: strict bodies, headers on every answer, the OpenAPI document."""
+"""What all routes share: strict bodies, headers of every answer, whom a limit counts, the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: what two parsers could understand differently is refused."""
+"""JSON bodies, read strictly: what two parsers could read differently is refused."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PARSED: Final = "gatehouse.json"
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the JSON value that ``body`` spells in UTF-8.
+    """Return the JSON value of ``body``, which is UTF-8.
 
     Raises:
-        MalformedBody: it is no JSON by RFC 8259, repeats a key, or nests deeper than ``MAX_DEPTH``.
+        MalformedBody: it is not JSON (RFC 8259), repeats a key, or nests deeper than ``MAX_DEPTH``.
     """
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_make_object, parse_constant=_refuse_constant)
@@ -41,7 +41,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def read_json(request: Request) -> Any:
-    """Return the JSON value of the request's body; it is parsed once, whoever asks. Nobody changes it.
+    """Return the JSON value of the request's body, parsed once for all who ask; nobody may change it.
 
     Raises:
         MalformedBody: as ``parse_json``.
@@ -63,7 +63,7 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise MalformedBody(f"{name} is no JSON value.")
+    raise MalformedBody(f"{name} is not a JSON value.")
 
 
 def _check_depth(value: object) -> None:
@@ -81,7 +81,7 @@ def _check_depth(value: object) -> None:
 
 
 class StrictParser(FlaskParser):
-    """Read arguments strictly: unknown ones are refused in the query too, and a fault names its field."""
+    """Reads arguments strictly: unknown ones are refused, in the query too, and each error names its field."""
 
     DEFAULT_UNKNOWN_BY_LOCATION: Mapping[str, str | None] = {"json": ma.RAISE, "query": ma.RAISE}  # type: ignore[assignment] # webargs declares a plain dict
 
@@ -89,8 +89,8 @@ class StrictParser(FlaskParser):
         """Return the request's JSON body.
 
         Raises:
-            UnsupportedMediaType: the body is something else, or compressed.
-            MalformedBody: it is no JSON.
+            UnsupportedMediaType: the body has another type, or is compressed.
+            MalformedBody: it is not JSON.
         """
         del schema
         charset = req.mimetype_params.get("charset", "utf-8").lower()
@@ -100,10 +100,10 @@ class StrictParser(FlaskParser):
         return read_json(req)
 
     def load_querystring(self, req: Request, schema: Any) -> Any:
-        """Return the request's query; a parameter that is given twice is refused.
+        """Return the request's query.
 
         Raises:
-            InvalidInput: naming the parameter.
+            InvalidInput: a parameter is given twice.
         """
         repeated = [name for name, values in req.args.lists() if len(values) > 1]
         if repeated:

@@ -1,4 +1,4 @@
-"""What is added to the OpenAPI document when it is whole: examples, calls to copy, and shared parts said once."""
+"""What completes the OpenAPI document: examples, calls to copy, and errors described once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 _SCHEMA_PREFIX: Final = "#/components/schemas/"
-# Flask-Smorest describes errors and pages of its own, which nothing of ours uses.
+# Flask-Smorest adds schemas for its own errors and pages, which nothing here uses.
 _FOREIGN_SCHEMAS: Final = ("Error", "PaginationMetadata")
 
 
 def finish_document(document: dict[str, Any], *, base_url: str) -> dict[str, Any]:
-    """Return ``document`` with examples, a call of curl for each operation, and equal errors as shared components."""
+    """Return ``document`` with examples, a curl command for each operation, and each error as a shared component."""
     for name in _FOREIGN_SCHEMAS:
         document["components"]["schemas"].pop(name, None)
     _add_examples(document)
@@ -47,12 +47,12 @@ def _add_examples(document: dict[str, Any]) -> None:
             if parameter["in"] == "path":
                 parameter["example"] = _find_example(operation["tags"][0], parameter["name"])
             elif parameter["in"] == "query":
-                # Not "example", which a page fills in: with every filter filled in a list is empty.
+                # Not "example", which the page fills in: with every filter filled in, a list is empty.
                 parameter["schema"]["examples"] = [_find_example(operation["tags"][0], parameter["name"])]
 
 
 def _make_example(schemas: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an example of a schema; a part that an answer has only at times is left out."""
+    """Return an example of a schema; optional nested parts are left out."""
     properties = schemas[name].get("properties", {})
     return {
         field: _make_field_example(schemas, name, field, about)
@@ -77,12 +77,12 @@ def _find_example(place: str, field: str) -> Any:
     """
     exceptions = EXCEPTIONS.get(place, {})
     if field not in exceptions and field not in EXAMPLES:
-        raise LookupError(f"say in app/schemas/examples.py what {field} of {place} looks like")
+        raise LookupError(f"give an example of {field} of {place} in app/schemas/examples.py")
     return exceptions.get(field, EXAMPLES.get(field))
 
 
 def _make_call(document: dict[str, Any], base_url: str, path: str, method: str, operation: dict[str, Any]) -> str:
-    """Return the lines for a shell that carry out ``operation``, with the session's cookie and its CSRF token."""
+    """Return the shell commands that carry out ``operation``, with the session's cookie and its CSRF token."""
     for parameter in document["paths"][path].get("parameters", ()):
         path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
     lines = ["curl -b cookies.txt -c cookies.txt"]
@@ -93,7 +93,7 @@ def _make_call(document: dict[str, Any], base_url: str, path: str, method: str, 
     if content is not None:
         example = document["components"]["schemas"][content["schema"]["$ref"].removeprefix(_SCHEMA_PREFIX)]
         lines.append("-H 'Content-Type: application/json'")
-        # One apostrophe would end the argument.
+        # An apostrophe would end the argument.
         body = json.dumps(example["examples"][0], ensure_ascii=False).replace("'", "'\\''")
         lines.append(f"-d '{body}'")
     lines.append(f"{base_url}{path}")
@@ -105,7 +105,7 @@ def _make_call(document: dict[str, Any], base_url: str, path: str, method: str, 
 
 
 def _share_errors(document: dict[str, Any]) -> None:
-    """Say each error once, under ``components``, with what it means and what it looks like."""
+    """Describe each error once, under ``components``, with its meaning and an example."""
     meanings = {code: (code.replace("_", " ").capitalize(), detail) for code, detail in HTTP_CODES.values()}
     meanings |= {error.code: (error.title, error.detail) for error in _list_errors(AppError) if "code" in vars(error)}
     responses, headers = (document["components"].setdefault(name, {}) for name in ("responses", "headers"))

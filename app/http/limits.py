@@ -1,4 +1,4 @@
-"""Whom a limit counts, and how every process takes up the limits that an administrator changes."""
+"""Whom a limit counts, and how every process adopts the limits that an administrator changes."""
 
 from __future__ import annotations
 
@@ -54,39 +54,39 @@ def _find_token() -> str:
 
 
 account: Final = By("account", _find_account)
-"""The account that the body's ``email`` names, whether or not there is one.
+"""The account that the body's ``email`` names, whether or not it exists.
 
-A body that names none is refused without a look at any password.
+A body that names none is refused before any password is checked.
 """
 
 own_account: Final = By(account.kind, _find_own_account)
-"""The account of whoever is signed in: a guess is a guess, wherever it is made, so it counts with all others."""
+"""The account of the signed-in caller; a guess at its password counts with those made while signing in."""
 
 user: Final = By("user", _find_user)
-"""Whoever is signed in, by their id."""
+"""The signed-in caller, by the user's id."""
 
 token: Final = By("token", _find_token)
-"""The caller's bearer token, by its hash. Whoever makes up tokens has as many counters: put `address` beside it."""
+"""The caller's bearer token, by its hash. Made-up tokens get a counter each: use ``address`` as well."""
 
 
 def find_caller() -> Caller | None:
-    """Return who asks, for limits that roles have; nobody while the database is away: then the common limits hold."""
+    """Return the caller, for the limits of roles, or None; while the database is away the limits of everybody hold."""
     if "is_caller_unknown" in g:
         return None
     try:
         if not current_user.is_authenticated:
             return None
     except DatabaseUnavailable:
-        # To ask again for the next limit would take as long again.
+        # Asking again for the next limit would take as long again.
         g.is_caller_unknown = True
         return None
     return Caller(f"{user.kind}:{current_user.user.id}", frozenset(current_user.user.role_names))
 
 
 def follow_changes(app: Flask) -> None:
-    """Have ``app`` put in force, while requests come, the limits that administrators changed in other processes.
+    """Have ``app`` adopt the limits that administrators change in other processes, while requests come.
 
-    No request waits for it: a thread asks the database, at most one at a time.
+    No request waits for it: one thread at a time asks the database.
     """
     is_following = threading.Lock()
     followed_at = float("-inf")
@@ -97,8 +97,8 @@ def follow_changes(app: Flask) -> None:
                 # The store first: it needs no database.
                 limiter.tell_refused()
                 ratelimits.follow_changes()
-        except Exception as error:  # noqa: BLE001 - nobody else would hear of it
-            # The limits stay as they are. That the database is away is told where it matters.
+        except Exception as error:  # noqa: BLE001 - a thread's error has no other reader
+            # The limits stay as they are. Requests that need the database report its absence.
             logger.debug("changed rate limits could not be looked for", extra={"stack": describe_stack(error)})
         finally:
             is_following.release()

@@ -42,7 +42,7 @@ _ALWAYS: Final = {
     500: ("internal_error",),
     503: ("database_unavailable", "database_file_gone", "outcome_unknown", "unavailable"),
 }
-# One for all: making it again for each answer of each route was most of the start.
+# Made once: one for each answer of each route took most of the start.
 _PROBLEM: Final = ProblemOutput()
 _CSRF_PARAMETER: Final = {
     "in": "header",
@@ -59,9 +59,16 @@ _REQUEST_ID_HEADER: Final = {
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest ships no types
-    """A group of routes that documents itself: guard, body, query and declared errors included."""
+    """A group of routes that documents itself: guard, body, query and declared errors included.
+
+    ``tag`` is its name in the OpenAPI document, if that is not the blueprint's.
+    """
 
     ARGUMENTS_PARSER = StrictParser()
+
+    def __init__(self, name: str, import_name: str, *, tag: str = "", **options: Any) -> None:
+        super().__init__(name, import_name, **options)
+        self.tag = tag or name
 
     def route(self, rule: str, **options: Any) -> Callable[[View], View]:
         """Register a view under ``rule``, as Flask does."""
@@ -95,7 +102,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         tags: Any,
         **options: Any,
     ) -> None:
-        super()._store_endpoint_docs(endpoint, obj, parameters, tags, **options)
+        super()._store_endpoint_docs(endpoint, obj, parameters, tags or [self.tag], **options)
         for method in self.HTTP_METHODS:
             doc = self._docs[endpoint].get(method.lower())
             if doc is not None:
@@ -122,7 +129,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
 
 
 def _describe_guard(guard: Guard | None) -> str:
-    """Say what a caller needs."""
+    """Return a sentence on what a caller needs."""
     if guard is None or guard.is_public:
         return "Anybody may call this."
     needs = [f"the permission `{name}`" for name in sorted(guard.permissions)] or ["a session"]
@@ -178,25 +185,25 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
         self._describing = threading.Lock()
 
     def register_blueprint(self, blueprint: Blueprint) -> None:
-        """Register ``blueprint`` with the application; its routes are described when the document is asked for."""
+        """Register ``blueprint`` with the application; its routes are described when the document is requested."""
         self._app.register_blueprint(blueprint)
         self._blueprints.append(blueprint)
 
     def describe(self, *, base_url: str) -> str:
-        """Return the document as JSON; it is made once, for the first who asks: that was most of the start."""
+        """Return the document as JSON, made at the first request: that used to take most of the start."""
         with self._describing:
             if self._text is None:
                 for blueprint in self._blueprints:
                     blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
-                    self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+                    self.spec.tag({"name": blueprint.tag, "description": blueprint.description})
                 self._text = json.dumps(finish_document(self.spec.to_dict(), base_url=base_url))
             return self._text
 
     def _register_error_handlers(self) -> None:
-        """Leave the errors alone."""
+        """Do nothing: ``utils`` answers errors."""
 
     def _register_doc_blueprint(self) -> None:
-        """Leave serving the document to ``routes/docs.py``, where it has a guard like every route."""
+        """Do nothing: ``routes/docs.py`` serves the document, under a guard like every route."""
 
 
 def make_api(app: Flask, *, version: str, cookie_name: str) -> Api:

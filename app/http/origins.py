@@ -1,4 +1,4 @@
-"""Which other sites' pages may call with their visitors' cookies."""
+"""Which other origins' pages may call the API with cookies (CORS)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def allow_origins(app: Flask, origins: Collection[str]) -> None:
-    """Let pages of exactly these ``origins`` call ``app`` and read its answers; without any, nobody's."""
+    """Let pages of exactly these ``origins`` call ``app`` with cookies and read its answers."""
     if not origins:
         return
     CORS(
         app,
-        # Flask-CORS takes a text with brackets, such as an IPv6 address, for an expression that has no end, and tells
-        # every caller who sends no Origin which texts are listed.
+        # Flask-CORS takes a plain string with brackets (an IPv6 host) for an unanchored expression, and shows the whole
+        # list to callers that send no Origin.
         origins=[re.compile(re.escape(origin) + r"\Z") for origin in origins],
         supports_credentials=True,
         allow_headers=["Content-Type", "X-CSRF-Token", "X-Request-ID"],

@@ -1,4 +1,4 @@
-"""Whose word counts on where a request came from."""
+"""Which proxies are trusted to say where a request came from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def trust_proxies(application: WSGIApplication, proxies: int | tuple[IpNetwork, ...]) -> WSGIApplication:
-    """Return ``application`` behind ``proxies``, whose ``X-Forwarded-For``, ``-Proto`` and ``-Host`` it believes.
+    """Return ``application`` behind ``proxies``, trusting their ``X-Forwarded-For``, ``-Proto`` and ``-Host``.
 
-    A number believes whoever connects, so it is for a server that nobody reaches but through that many proxies. With
-    addresses only those are believed, and the client is the last one that is none of them.
+    A number trusts every peer, so it is for a server that can only be reached through that many proxies. With networks
+    only proxies in these are trusted, and the client is the last IP outside them.
     """
     if isinstance(proxies, int):
         return ProxyFix(application, x_for=proxies, x_proto=proxies, x_host=proxies)
@@ -29,7 +29,7 @@ def trust_proxies(application: WSGIApplication, proxies: int | tuple[IpNetwork, 
         hops = _count_trusted(environ, proxies)
         if not hops:
             return application(environ, start_response)
-        # What only the first proxy says, the others pass on as it is.
+        # A header that only the first proxy sets is passed on unchanged by the others.
         counts = {
             name: min(hops, len(environ.get(header, "").split(",")))
             for name, header in (("x_proto", "HTTP_X_FORWARDED_PROTO"), ("x_host", "HTTP_X_FORWARDED_HOST"))
@@ -40,11 +40,11 @@ def trust_proxies(application: WSGIApplication, proxies: int | tuple[IpNetwork, 
 
 
 def _count_trusted(environ: WSGIEnvironment, proxies: tuple[IpNetwork, ...]) -> int:
-    """Return how many proxies of ours a request came through: the peer, then those that are named before it."""
+    """Return how many trusted proxies a request came through: the peer, then those named before it."""
     named = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
     hops = [environ.get("REMOTE_ADDR", ""), *reversed(named)]
     count = sum(1 for _ in itertools.takewhile(lambda hop: _is_one_of(hop, proxies), hops))
-    # Where all of them are ours, the first that is named asked by itself.
+    # If all are trusted, the first one named is itself the client.
     return min(count, len(named))
 
 

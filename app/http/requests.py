@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its log line, who it came from, and the headers of its answer."""
+"""What happens around every request: its id, its log line, where it came from, and the headers of its answer."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ access_logger = logging.getLogger("gatehouse.access")
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{8,128}\Z")
 _PORT: Final = re.compile(r":[0-9]{1,5}\Z")
-# Load balancers ask each server by its address; what these answer depends on no Host.
+# Load balancers address each server by its IP, and these answers do not depend on the Host.
 _PROBES: Final = frozenset({"health.get_live", "health.get_ready"})
 HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
-# A request is answered within 5 s; half a second is for everything else. A single unit of work has 4 s of them.
+# A request is answered within 5 s; half a second is for everything else. One unit of work has 4 s of these.
 DATABASE_SECONDS: Final = 4.5
 
 CONTENT_SECURITY_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

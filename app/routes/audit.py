@@ -19,5 +19,5 @@ blueprint = Blueprint("audit", __name__, url_prefix="/api/v1/audit", description
 @blueprint.raises(InvalidCursor)
 @requires("audit:read")
 def list_entries(query: dict[str, Any]) -> Any:
-    """List the audit trail, the newest entry first, page by page."""
+    """List the audit trail, newest entry first, page by page."""
     return audit.list_entries(**query)

@@ -55,7 +55,7 @@ def get_csrf() -> dict[str, str]:
 @rate_limit("RATELIMIT_REGISTER", by=address, when=is_our_page)
 @public
 def register(body: dict[str, Any]) -> Any:
-    """Make an account and sign in to it."""
+    """Create an account and sign in to it."""
     sign_in = accounts.register(**body, client=get_client(), replaces=find_browser_token())
     start_browser_session(sign_in.token, is_remembered=False)
     remember_device(sign_in.user.email)
@@ -70,7 +70,7 @@ def register(body: dict[str, Any]) -> Any:
 @rate_limit("RATELIMIT_LOGIN", by=account, failures_only=InvalidCredentials, when=is_our_page)
 @public
 def log_in(body: dict[str, Any]) -> Any:
-    """Sign in; whatever is wrong, the answer is the same."""
+    """Sign in; the answer to a failure is the same whatever is wrong."""
     is_remembered = body.pop("remember")
     sign_in = accounts.authenticate(
         **body, is_remembered=is_remembered, client=get_client(), replaces=find_browser_token()
@@ -86,7 +86,7 @@ def log_in(body: dict[str, Any]) -> Any:
 @blueprint.response(204)
 @requires()
 def log_out() -> Response:
-    """Sign out; the cookie is worth nothing from then on."""
+    """Sign out; the cookie stops working at once."""
     sessions.sign_out(current_user.session.id, actor=get_actor())
     end_browser_session()
     return Response(status=204)
@@ -99,7 +99,7 @@ def log_out() -> Response:
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
-    """Give the password again, for calls that want it given within the last ten minutes."""
+    """Give the password again, for calls that need it given within the last ten minutes."""
     renew_browser_session(accounts.reauthenticate(**body, session_id=current_user.session.id, actor=get_actor()))
     return Response(status=204)
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, a page to read and try it, and the start page, which leads there."""
+"""The OpenAPI document, a page to read it and try calls, and the start page, which links to both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def get_docs() -> Response:
 @blueprint.response(200, {"type": "string"}, content_type="text/html", description="A page")
 @public
 def get_start() -> Response:
-    """Show where the API is described."""
+    """Show a page that links to the documentation."""
     return _make_page(_START)
 
 

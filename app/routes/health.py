@@ -1,4 +1,4 @@
-"""What load balancers ask."""
+"""Health checks for load balancers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.utils import AppError, make_problem
 if TYPE_CHECKING:
     from flask import Response
 
-blueprint = Blueprint("health", __name__, description="What load balancers ask")
+blueprint = Blueprint("health", __name__, description="Health checks for load balancers")
 
 
 class NotReady(AppError):
-    """Requests cannot be answered now."""
+    """Requests cannot be answered at this moment."""
 
     status = 503
     code = "not_ready"
@@ -33,7 +33,7 @@ class NotReady(AppError):
 @exempt
 @public
 def get_live() -> dict[str, str]:
-    """Say that the process runs."""
+    """Report that the process is running."""
     return {"status": "ok"}
 
 
@@ -43,7 +43,7 @@ def get_live() -> dict[str, str]:
 @exempt
 @public
 def get_ready() -> Any:
-    """Say whether requests can be answered: 503 while the database is away, or the server is about to stop."""
+    """Report whether requests can be answered: 503 while the database is away, or the server is about to stop."""
     database = health.look_at_database()
     checks = {"database": database.state, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
     if not database.is_ok:

@@ -1,4 +1,4 @@
-"""Rate limits: what holds, whom it counts, and what an administrator changes about it."""
+"""Rate limits: which are in force, what they have counted, and how an administrator changes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from app.services import ratelimits
 from app.services.ratelimits import InvalidKey, InvalidLimits, RateLimitNotFound, UnknownRole
 from app.services.users import TargetOutranksActor
 
-blueprint = Blueprint("ratelimits", __name__, url_prefix="/api/v1/ratelimits", description="Rate limits")
+blueprint = Blueprint(
+    "ratelimit", __name__, tag="ratelimits", url_prefix="/api/v1/ratelimits", description="Rate limits"
+)
 
 
 @blueprint.route("")
@@ -32,7 +34,7 @@ blueprint = Blueprint("ratelimits", __name__, url_prefix="/api/v1/ratelimits", d
 def list_rate_limits(query: dict[str, Any]) -> Any:
     """List the limits in force, the fullest windows, and who was refused in the last minutes.
 
-    While the store is away the two latter are empty.
+    The latter two are empty while the store is away.
     """
     seen: dict[str, Any] = {"busiest": [], "refused": [], "is_degraded": False}
     try:
@@ -66,7 +68,7 @@ def change_rate_limit(body: dict[str, Any], name: str) -> Any:
 @blueprint.raises(RateLimitNotFound)
 @requires("ratelimits:write")
 def reset_rate_limit(name: str) -> Any:
-    """Put back in force what the settings say."""
+    """Reset a limit to what the settings say."""
     return ratelimits.reset_limit(name, actor=get_actor())
 
 
@@ -76,6 +78,6 @@ def reset_rate_limit(name: str) -> Any:
 @blueprint.raises(InvalidKey, TargetOutranksActor, StoreAway)
 @requires("ratelimits:write")
 def clear_rate_limit(body: dict[str, Any]) -> Response:
-    """Forget what was counted under a key, such as address:203.0.113.7 or account:ada@example.com."""
+    """Clear what was counted under a key, such as address:203.0.113.7 or account:ada@example.com."""
     ratelimits.clear(body["key"], actor=get_actor())
     return Response(status=204)

@@ -14,7 +14,7 @@ from app.security import requires
 from app.services import roles
 from app.services.roles import BuiltInRole, RoleExists, RoleNotFound, UngrantablePermission
 
-blueprint = Blueprint("roles", __name__, url_prefix="/api/v1", description="Roles and permissions")
+blueprint = Blueprint("role", __name__, tag="roles", url_prefix="/api/v1", description="Roles and permissions")
 
 
 @blueprint.route("/roles")
@@ -31,7 +31,7 @@ def list_roles() -> Any:
 @blueprint.raises(RoleExists, UngrantablePermission)
 @requires("roles:write")
 def create_role(body: dict[str, Any]) -> Any:
-    """Make a role."""
+    """Create a role."""
     return roles.create_role(**body, actor=get_actor())
 
 
@@ -50,7 +50,7 @@ def get_role(name: str) -> Any:
 @blueprint.raises(RoleNotFound, BuiltInRole, UngrantablePermission)
 @requires("roles:write")
 def update_role(body: dict[str, Any], name: str) -> Any:
-    """Change what a role says or allows."""
+    """Change the description or the permissions of a role."""
     return roles.update_role(name, **body, actor=get_actor())
 
 
@@ -68,5 +68,5 @@ def delete_role(name: str) -> Response:
 @blueprint.response(200, PermissionListOutput)
 @requires("roles:read")
 def list_permissions() -> Any:
-    """List the permissions there are."""
+    """List all permissions."""
     return {"items": [{"name": name, "description": text} for name, text in PERMISSIONS.items()]}

@@ -22,7 +22,7 @@ from app.services.users import TargetOutranksActor
 if TYPE_CHECKING:
     import uuid
 
-blueprint = Blueprint("users", __name__, url_prefix="/api/v1/users", description="User administration")
+blueprint = Blueprint("user", __name__, tag="users", url_prefix="/api/v1/users", description="User administration")
 
 
 @blueprint.route("")
@@ -41,7 +41,7 @@ def list_users(query: dict[str, Any]) -> Any:
 @blueprint.raises(EmailTaken, WeakPassword, HashingBusy)
 @requires("users:write")
 def create_user(body: dict[str, Any]) -> Any:
-    """Make an account for somebody else."""
+    """Create an account for somebody else."""
     return users.create_user(**body, actor=get_actor())
 
 
@@ -69,7 +69,7 @@ def update_user(body: dict[str, Any], user_id: uuid.UUID) -> Any:
 @blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin, ReauthenticationRequired)
 @requires("users:write")
 def delete_user(user_id: uuid.UUID) -> Response:
-    """Delete a user; for one's own account the password must have been given within the last 10 minutes."""
+    """Delete a user; deleting oneself needs the password given within the last ten minutes."""
     if user_id == current_user.user.id:
         require_fresh()
     users.delete_user(user_id, actor=get_actor())
@@ -99,7 +99,7 @@ def revoke_role(user_id: uuid.UUID, name: str) -> Any:
 @blueprint.raises(UserNotFound)
 @requires("users:read")
 def list_sessions(user_id: uuid.UUID) -> Any:
-    """List a user's sessions, the newest first."""
+    """List a user's sessions, newest first."""
     accounts.get_user(user_id)
     return {"items": sessions.list_sessions(user_id)}
 
@@ -119,6 +119,6 @@ def end_sessions(user_id: uuid.UUID) -> Response:
 @blueprint.raises(UserNotFound, TargetOutranksActor, StoreAway)
 @requires("users:write")
 def unlock_user(user_id: uuid.UUID) -> Response:
-    """Clear what throttles signing in to a user's account."""
+    """Unlock a user's account: clear what throttles signing in to it."""
     users.unlock(user_id, actor=get_actor())
     return Response(status=204)

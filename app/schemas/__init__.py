@@ -1,4 +1,4 @@
-"""The JSON we take and give."""
+"""The JSON of requests and answers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PAGE_DEFAULT: Final = 50
 
 
 class Input(ma.Schema):
-    """A body or a query; unknown fields are refused."""
+    """A body or a query."""
 
     class Meta:
-        """Unknown fields are refused, so that a misspelt or forbidden one is not lost in silence."""
+        """Refuse unknown fields, so that a misspelt or forbidden one is not silently ignored."""
 
         unknown = ma.RAISE
 
 
 class Output(ma.Schema):
-    """An answer; every field is always there."""
+    """An answer; every field that is ``required`` is always there."""
 
 
 def _permission_list(**kwargs: Any) -> fields.List[Any]:
@@ -38,7 +38,7 @@ def _permission_list(**kwargs: Any) -> fields.List[Any]:
     return fields.List(names, validate=validate.Length(max=len(PERMISSIONS)), **kwargs)
 
 
-# --- what we take ---
+# --- requests ---
 
 
 class RegisterInput(Input):
@@ -50,7 +50,7 @@ class RegisterInput(Input):
 
 
 class LoginInput(Input):
-    """An address and its password."""
+    """An e-mail address and the account's password."""
 
     email = Email(required=True)
     password = Password(required=True)
@@ -64,20 +64,20 @@ class ReauthenticateInput(Input):
 
 
 class PasswordChangeInput(Input):
-    """The caller's password, and the one to replace it."""
+    """The caller's password, and the new one."""
 
     current_password = Password(required=True)
     new_password = Password(required=True)
 
 
 class ProfileInput(Input):
-    """What people change about themselves."""
+    """What callers may change about themselves."""
 
     name = Text(max_length=NAME_MAX_LENGTH)
 
 
 class UserCreateInput(Input):
-    """A new account for somebody else; without a password nobody can sign in to it yet."""
+    """A new account for somebody else; without a password, nobody can sign in to it yet."""
 
     email = Email(required=True)
     password = Password(load_default=None)
@@ -85,7 +85,7 @@ class UserCreateInput(Input):
 
 
 class UserUpdateInput(Input):
-    """What administrators change about somebody."""
+    """What administrators may change about a user."""
 
     name = Text(max_length=NAME_MAX_LENGTH)
     is_active = Flag()
@@ -100,21 +100,21 @@ class RoleCreateInput(Input):
 
 
 class RoleUpdateInput(Input):
-    """What changes about a role; ``permissions`` replaces all it had."""
+    """Changes to a role; ``permissions`` replaces all that it had."""
 
     description = Text(max_length=DESCRIPTION_MAX_LENGTH)
     permissions = _permission_list()
 
 
 class RateLimitChangeInput(Input):
-    """What changes about a limit; of roles that are not named nothing changes, null takes a role's own limits away."""
+    """Changes to a limit; null removes the limits of a role, and those of roles that are not named stay."""
 
     limits = Limits()
     roles = RoleLimits()
 
 
 class RateLimitClearInput(Input):
-    """Whose counts to forget."""
+    """Whose counts to clear."""
 
     key = Text(
         min_length=3,
@@ -139,7 +139,7 @@ class UserQuery(PageQuery):
 
     q = Text(
         max_length=NAME_MAX_LENGTH,
-        metadata={"description": "Beginnings of words of name or address."},
+        metadata={"description": "Beginnings of words of the name or the e-mail address."},
     )
     role = Text(max_length=ROLE_NAME_MAX_LENGTH)
     is_active = fields.Boolean(truthy={"true"}, falsy={"false"})
@@ -163,7 +163,7 @@ class AuditQuery(PageQuery):
     until = Instant()
 
 
-# --- what we give ---
+# --- answers ---
 
 
 class CsrfOutput(Output):
@@ -188,7 +188,7 @@ class UserOutput(Output):
 
 
 class OwnUserOutput(UserOutput):
-    """The caller, with what they may do."""
+    """The caller, with their permissions."""
 
     permissions = fields.Function(
         lambda user: sorted(user.permissions),
@@ -242,7 +242,7 @@ class PermissionOutput(Output):
 
 
 class AuditEntryOutput(Output):
-    """Something that somebody did."""
+    """An entry of the audit trail."""
 
     id = fields.UUID(required=True)
     created_at = Instant(required=True)
@@ -254,7 +254,7 @@ class AuditEntryOutput(Output):
 
 
 class RateLimitOutput(Output):
-    """A limit: what holds for everybody and for roles, and what the settings say."""
+    """A limit: what applies to everybody and to roles, and what the settings say."""
 
     name = fields.String(required=True)
     limits = fields.String(required=True)
@@ -272,7 +272,7 @@ class HeldOutput(Output):
 
 
 class RefusedOutput(Output):
-    """How often a limit refused somebody; without a key: those who had no place of their own."""
+    """How often a limit refused somebody; an empty key stands for all those who are not listed one by one."""
 
     key = fields.String(required=True, attribute="subject")
     limit = fields.String(required=True)
@@ -323,7 +323,7 @@ class PermissionListOutput(Output):
 
 
 class LiveOutput(Output):
-    """That the process runs."""
+    """The process is running."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok"]))
 

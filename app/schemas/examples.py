@@ -1,7 +1,7 @@
-"""What our JSON looks like when Ada uses it: one example for each field, the same everywhere.
+"""The examples of the OpenAPI document: one for each field, the same everywhere.
 
-A schema's example is put together from its fields'. ``EXAMPLES`` says what a field holds wherever it occurs,
-``EXCEPTIONS`` what it holds in one schema, or in the paths and queries of one tag.
+A schema's example is made of its fields'. ``EXAMPLES`` holds a field's example wherever it occurs, ``EXCEPTIONS`` that
+in one schema, or in the paths and queries of one tag.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ADA: Final = "019cadd4-c134-7c41-9a3e-5b0d2f6e8c17"
 _ADAS_SESSION: Final = "019d22f0-5a18-7e63-b2c4-91d70a4f3e58"
 _JOINED: Final = "2026-03-02T09:15:27.412000Z"
 _LATELY: Final = "2026-03-25T06:58:44.120000Z"
-_ADDRESS: Final = "203.0.113.7"
+_IP: Final = "203.0.113.7"
 _EMAIL: Final = "ada@example.com"
 _PASSWORD: Final = "turnip lantern gravel osprey"  # noqa: S105 - nobody's
 
@@ -44,7 +44,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "email_verified_at": "2026-03-02T09:17:03.008000Z",
         "enabled": True,
         "id": _ADA,
-        "ip": _ADDRESS,
+        "ip": _IP,
         "is_active": True,
         "key": f"account:{_EMAIL}",
         "last_login_at": _LATELY,
@@ -84,10 +84,10 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "AuditEntryOutput": {"id": "019cadd4-c140-7d02-a6f1-08b7c5e34d92"},
         "HeldOutput": {"limit": "10/minute"},
         "PermissionOutput": {"name": "users:read", "description": "See all users and their sessions"},
-        "ProblemOutput": {"status": 422, "errors": {"email": ["This is no e-mail address."]}},
+        "ProblemOutput": {"status": 422, "errors": {"email": ["This is not an e-mail address."]}},
         "RateLimitChangeInput": {"roles": {"editor": "60/minute"}},
         "RateLimitOutput": {"name": "login", "roles": {"editor": "60/minute"}},
-        "RefusedOutput": {"key": f"address:{_ADDRESS}", "limit": "10/minute"},
+        "RefusedOutput": {"key": f"address:{_IP}", "limit": "10/minute"},
         "RoleCreateInput": {"name": "editor"},
         "RoleOutput": {"name": "editor"},
         "SessionOutput": {"id": _ADAS_SESSION, "created_at": "2026-03-25T06:52:11.736000Z"},

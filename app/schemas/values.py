@@ -1,4 +1,4 @@
-"""The fields that our shapes are made of: strict about types, characters and lengths."""
+"""The fields of the schemas: strict about types, characters and lengths."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from app.security import PASSWORD_MAX_LENGTH
 CURSOR_MAX_LENGTH: Final = 1500
 ROLES_AT_ONCE_MAX: Final = 100
 
-# Control characters, line and paragraph separators, and the marks that reverse the direction of what follows: they
-# have no place on one line of text, and are how one name is made to look like another.
+# Control characters, line and paragraph separators, and marks that change the direction of text: they do not belong on
+# one line, and can make one name look like another.
 LINE_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
 NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
 
@@ -49,9 +49,9 @@ class Text(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValidationError("This is no valid Unicode text.")
+            raise ValidationError("This is not valid Unicode text.")
         if not self._pattern.match(text):
-            raise ValidationError("This holds characters that are not allowed here.")
+            raise ValidationError("This contains characters that are not allowed here.")
         return self._normalize(text)
 
     def _normalize(self, text: str) -> str:
@@ -79,7 +79,7 @@ class Password(Text):
 
 
 class Email(Text):
-    """An e-mail address, in the one form in which it is stored."""
+    """An e-mail address, loaded in its canonical form."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_length=3, max_length=EMAIL_MAX_LENGTH, metadata={"format": "email"}, **kwargs)
@@ -95,7 +95,7 @@ class Limits(Text):
     """Rate limits such as ``10/minute;100/hour``."""
 
     def __init__(self, **kwargs: Any) -> None:
-        metadata = {"description": "Such as 10/minute;100/hour: all of them hold.", "example": "10/minute;100/hour"}
+        metadata = {"description": "Such as 10/minute;100/hour: all of them apply.", "example": "10/minute;100/hour"}
         # The pattern shows clients the usual forms; the limiter's own parser decides.
         super().__init__(max_length=LIMITS_MAX_LENGTH, metadata=metadata | {"pattern": LIMITS_PATTERN}, **kwargs)
 
@@ -103,12 +103,12 @@ class Limits(Text):
         try:
             parse_limits(text)
         except LimitError as error:
-            raise ValidationError(f"This is no limit. Expected are {ALLOWED_NOTATION}.") from error
+            raise ValidationError(f"This is not a limit. Expected: {ALLOWED_NOTATION}.") from error
         return text
 
 
 class RoleLimits(fields.Dict):
-    """Rate limits by the name of a role, of a few roles at once."""
+    """Rate limits by the name of a role, for a bounded number of roles."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -118,7 +118,7 @@ class RoleLimits(fields.Dict):
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        # Before each is looked at: the answer would have a line for each.
+        # Checked first: otherwise the answer would have an error for each of them.
         if isinstance(value, dict) and len(value) > ROLES_AT_ONCE_MAX:
             raise ValidationError(f"Name at most {ROLES_AT_ONCE_MAX} roles at once.")
         loaded: dict[str, str | None] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call] # Marshmallow's own
@@ -126,10 +126,10 @@ class RoleLimits(fields.Dict):
 
 
 class Whole(fields.Integer):
-    """A whole number of a query, in plain digits."""
+    """A whole number in a query, in plain digits."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # int() would take " 1_0 " and other scripts' digits too, and as many as there are.
+        # int() would also take " 1_0 ", digits of other scripts, and any number of digits.
         if not re.fullmatch(r"-?[0-9]{1,9}", str(value)):
             raise self.make_error("invalid", input=value)
         number: int = super()._deserialize(value, attr, data, **kwargs)
@@ -137,7 +137,7 @@ class Whole(fields.Integer):
 
 
 class Flag(fields.Boolean):
-    """True or false, and nothing that could pass for it: in Python 1 is in {True}."""
+    """True or false, and nothing that Python takes for them: 1 is in {True}."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -155,7 +155,7 @@ class Instant(fields.AwareDateTime):
         instant: datetime.datetime = super()._deserialize(value, attr, data, **kwargs)
         try:
             return instant.astimezone(datetime.UTC)
-        except OverflowError as error:  # the first or last hours that there are, in another time zone
+        except OverflowError as error:  # the first or last hours of the calendar, in another time zone
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
@@ -164,11 +164,11 @@ class Instant(fields.AwareDateTime):
 
 
 class Cursor(Text):
-    """What a page said comes after it; only the list that made it understands it."""
+    """The ``next_cursor`` of a page; only the list that made it understands it."""
 
     def __init__(self) -> None:
-        super().__init__(max_length=CURSOR_MAX_LENGTH, metadata={"description": "next_cursor of the page before."})
-        # Its length is ours to choose, and no promise of the document.
+        super().__init__(max_length=CURSOR_MAX_LENGTH, metadata={"description": "The next_cursor of the page before."})
+        # The document promises no length.
         self.validators = []
 
     def _normalize(self, text: str) -> str:

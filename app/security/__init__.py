@@ -1,4 +1,4 @@
-"""The gatekeeper: password hashing, sign-in and sign-out, guards and permission checks."""
+"""Passwords, browser sessions and their cookies, CSRF, guards and permission checks."""
 
 from .devices import choose_account_name, forget_device, list_account_keys, remember_device
 from .guards import (

@@ -1,8 +1,8 @@
-"""Device cookies: a browser that signed in to an account before has a budget of its own for guesses at its password.
+"""Device cookies: a browser that signed in to an account before has its own budget of guesses at its password.
 
-Whoever guesses at an account from elsewhere uses up the strangers' budget only, so that its owner can still sign in.
-The cookie signs nobody in; without it a caller is a stranger, no more. Source: OWASP, "Slow Down Online Guessing
-Attacks with Device Cookies"; why it looks as it does: docs/adr/0006-sign-in-limits.md.
+Guesses from unknown browsers use up a budget that these share, so that the account's owner can still sign in. The
+cookie signs nobody in. Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies"; the design:
+docs/adr/0006-sign-in-limits.md.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from .signatures import Signer
 if TYPE_CHECKING:
     from flask import Response
 
-# Browsers keep no cookie longer than 400 days; signing in sets it anew.
+# Browsers keep a cookie for at most 400 days; every sign-in sets it again.
 DEVICE_SECONDS: Final = 365 * 24 * 3600
-# An account's devices share so many budgets: few enough to clear them all, enough that hardly two devices meet.
+# An account's devices share this many budgets: few enough to clear all, and enough that two devices rarely share one.
 SLOTS: Final = 16
 _ID_BYTES: Final = 16
 
 
 def list_account_keys(email: str) -> list[str]:
-    """Return all the keys that guesses at the account's password are counted under, the strangers' first."""
+    """Return all keys that count guesses at the account's password, that of unknown browsers first."""
     return [f"account:{name}" for name in _list_names(email)]
 
 
 def choose_account_name(email: str) -> str:
-    """Return the name, within ``account:``, that the current request's guess at the account's password counts under.
+    """Return the name, within ``account:``, of the key that counts this request's guess at the account's password.
 
-    Whether or not there is such an account: its device's, where the browser presents a cookie that was signed for the
-    account, the strangers' otherwise.
+    It is a device's if the browser presents a cookie signed for the account, otherwise that of unknown browsers,
+    whether or not the account exists.
     """
-    strangers, *devices = _list_names(email)
+    unknown, *devices = _list_names(email)
     device = None if carries_bearer() else _find_device(email)
-    return strangers if device is None else devices[hashlib.sha256(device.encode()).digest()[0] % SLOTS]
+    return unknown if device is None else devices[hashlib.sha256(device.encode()).digest()[0] % SLOTS]
 
 
 def remember_device(email: str) -> None:
-    """Let the answer to the current request mark the browser as one that signed in to the account."""
-    # A device keeps its id, so that signing in is no way to a new budget.
+    """Set a cookie in the current answer that marks the browser as one that signed in to the account."""
+    # A device keeps its id, so that signing in does not earn a new budget.
     device = _find_device(email) or secrets.token_urlsafe(_ID_BYTES)
     value = _make_serializer(email).dumps(device)
 
@@ -63,7 +63,7 @@ def remember_device(email: str) -> None:
 
 
 def forget_device() -> None:
-    """Let the answer to the current request take the browser's mark away."""
+    """Delete the browser's device cookie with the current answer."""
 
     @after_this_request
     def delete_cookie(response: Response) -> Response:
@@ -78,7 +78,7 @@ def _list_names(email: str) -> list[str]:
 
 
 def _find_device(email: str) -> str | None:
-    """Return the id in the browser's cookie, if that was signed for this account and is not too old."""
+    """Return the id in the browser's cookie, if it was signed for this account and has not expired."""
     try:
         device = _make_serializer(email).loads(request.cookies.get(_get_cookie_name(), ""), max_age=DEVICE_SECONDS)
     except BadData:
@@ -87,7 +87,7 @@ def _find_device(email: str) -> str | None:
 
 
 def _make_serializer(email: str) -> URLSafeTimedSerializer:
-    # The account is part of the key and not of the cookie, where whoever uses the computer next could read it.
+    # The e-mail address is part of the key: in the cookie, the computer's next user could read it.
     return URLSafeTimedSerializer(
         list_signing_keys(current_app)[::-1],  # the last one signs
         signer=Signer,

@@ -1,4 +1,4 @@
-"""Guards: who may call a route. A route without one refuses everybody."""
+"""Guards: who may call a route. A route without a guard refuses everybody."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PermissionMissing(Forbidden):
 
 
 class ReauthenticationRequired(Forbidden):
-    """The password was last given too long ago for this."""
+    """The password was given too long ago for this call."""
 
     code = "reauthentication_required"
     title = "Reauthentication required"
@@ -40,7 +40,7 @@ class ReauthenticationRequired(Forbidden):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guard:
-    """Who may call a route: anybody, or whoever is signed in, holds ``permissions`` and is fresh where asked."""
+    """Who may call a route: anybody, or a caller with ``permissions`` and, if ``is_fresh``, a recent password."""
 
     is_public: bool = False
     permissions: frozenset[str] = frozenset()
@@ -54,14 +54,12 @@ def public(view: View) -> View:
 
 
 def requires(*permissions: str, fresh: bool = False) -> Callable[[View], View]:
-    """Let only those call the view who are signed in and hold all of ``permissions``.
+    """Let only signed-in callers who hold all of ``permissions`` call the view.
 
-    Args:
-        permissions: names declared in ``app/permissions.py``; none means that being signed in is enough.
-        fresh: the password must have been given within the last ``FRESH_SECONDS``.
+    With ``fresh`` the password must have been given within the last ``FRESH_SECONDS``.
 
     Raises:
-        LookupError: a permission is not declared.
+        LookupError: a permission is not declared in ``app/permissions.py``.
     """
     unknown = set(permissions) - PERMISSIONS.keys()
     if unknown:
@@ -80,10 +78,10 @@ def find_guard(view: object) -> Guard | None:
 
 
 def check_guards(app: Flask) -> None:
-    """Make sure that every route of ``app`` says who may call it; call it when all routes are there.
+    """Make sure that every route of ``app`` has a guard; call it after all routes are registered.
 
     Raises:
-        LookupError: naming those that do not.
+        LookupError: naming the routes without one.
     """
     unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
     if unguarded:
@@ -96,9 +94,9 @@ def enforce_guard() -> None:
     Raises:
         NotSignedIn: the route is not public, and nobody is signed in.
         PermissionMissing: the caller lacks a permission, or the route has no guard.
-        ReauthenticationRequired: the route wants the password given anew.
+        ReauthenticationRequired: the route needs a password given recently.
     """
-    # Flask answers OPTIONS by itself, and a browser's preflight carries no cookie.
+    # Flask itself answers OPTIONS, and a browser's preflight carries no cookie.
     if request.endpoint is None or request.method == "OPTIONS":
         return
     guard = find_guard(current_app.view_functions[request.endpoint])
@@ -117,7 +115,7 @@ def enforce_guard() -> None:
 
 
 def require_fresh() -> None:
-    """Refuse the current request of a signed-in caller unless the password was given just now.
+    """Refuse the signed-in caller's request unless the password was given within the last ``FRESH_SECONDS``.
 
     Raises:
         ReauthenticationRequired: it was not.
@@ -127,5 +125,5 @@ def require_fresh() -> None:
 
 
 def is_fresh(authenticated_at: datetime.datetime | None) -> bool:
-    """Say whether a password given at ``authenticated_at`` still counts as given just now."""
+    """Say whether a password given at ``authenticated_at`` is recent enough."""
     return authenticated_at is not None and (now() - authenticated_at).total_seconds() < FRESH_SECONDS

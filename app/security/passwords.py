@@ -1,4 +1,4 @@
-"""Passwords: what is accepted, and how it is hashed."""
+"""Passwords: which are accepted, and how they are hashed and verified."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LANES: Final = 1
 
 QUEUE_SECONDS: Final = 1.0
 
-# Below so many guesses an attacker who tries online for a few weeks gets in, whatever the length.
+# With fewer guesses an attacker who tries online for a few weeks gets in, whatever the length.
 MIN_GUESSES: Final = 10**8
-# Shorter words, cut out wherever they stand, would take chance pieces of good passwords with them.
+# Shorter words would also cut pieces out of good passwords by chance.
 _WORD_MIN_LENGTH: Final = 4
-# NIST SP 800-63B-4 asks to refuse the name of the service too.
+# NIST SP 800-63B-4 also wants the name of the service refused.
 _SERVICE: Final = "gatehouse"
 _INVENTED_BYTES: Final = 15
 
@@ -56,12 +56,12 @@ class HashingBusy(Unavailable):
 
 
 def normalize_password(password: str) -> str:
-    """Return ``password`` in Unicode's NFC form, so that every keyboard's way to type it is one (NIST SP 800-63B-4)."""
+    """Return ``password`` in Unicode's NFC form, so that it is the same from every keyboard (NIST SP 800-63B-4)."""
     return unicodedata.normalize("NFC", password)
 
 
 def _list_known_words(about: Iterable[str]) -> list[str]:
-    """Return what an attacker tries first for this person on this service, the longest first."""
+    """Return the words that an attacker tries first for this person on this service, longest first."""
     words = {_SERVICE}
     for phrase in map(normalize_password, about):
         words |= {phrase, *re.split(r"[\s@]+", phrase), *re.split(r"[\W_]+", phrase)}
@@ -69,7 +69,7 @@ def _list_known_words(about: Iterable[str]) -> list[str]:
 
 
 def _cut(text: str, words: Iterable[str]) -> str:
-    """Return what is left of ``text`` without ``words``, whatever their case."""
+    """Return ``text`` without any of ``words``, whatever their case."""
     for word in words:
         if len(word) >= _WORD_MIN_LENGTH:
             text = re.sub(re.escape(word), "", text, flags=re.IGNORECASE)
@@ -77,31 +77,28 @@ def _cut(text: str, words: Iterable[str]) -> str:
 
 
 class PasswordPolicy:
-    """What NIST SP 800-63B-4 asks of a password: length and not being easy to guess; no rule about its composition."""
+    """The rules of NIST SP 800-63B-4 for a password: long, and hard to guess, with no rule about its composition."""
 
     def __init__(self, *, min_length: int) -> None:
         self.min_length = min_length
 
     def check(self, password: str, *, about: Iterable[str], field: str) -> None:
-        """Refuse a password that is too short or too easy to guess.
+        """Refuse a password that is too short, too long or too easy to guess for those who know its owner.
 
-        Args:
-            password: the candidate.
-            about: what others know of its owner, such as the name and the address.
-            field: the input's name, for the error.
+        ``about`` is what others know of the owner, such as name and e-mail address.
 
         Raises:
             WeakPassword: with the reason under ``field``.
         """
         text = normalize_password(password)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            raise WeakPassword(errors={field: ["This is no valid Unicode text."]})
+            raise WeakPassword(errors={field: ["This is not valid Unicode text."]})
         if len(text) < self.min_length:
             raise WeakPassword(errors={field: [f"Use at least {self.min_length} characters."]})
         if len(password) > PASSWORD_MAX_LENGTH:
             raise WeakPassword(errors={field: [f"Use at most {PASSWORD_MAX_LENGTH} characters."]})
         known = _list_known_words(about)
-        # What everybody knows counts for nothing, wherever it stands and however long it is.
+        # Known words count for nothing, wherever they stand and however long they are.
         if estimate_guesses(_cut(text, known), known) < MIN_GUESSES:
             raise WeakPassword(errors={field: ["This password is too easy to guess. Four or more random words work."]})
 
@@ -111,18 +108,18 @@ class PasswordPolicy:
 
 
 class PasswordHasher:
-    """Hash passwords with Argon2id, and verify them against that and what other systems made, only so many at once.
+    """Hashes passwords with Argon2id, verifies them against our hashes and other systems', and bounds how many at once.
 
-    Hashing is the cheapest way to overload a server: beyond ``concurrency`` at once callers queue for
-    ``QUEUE_SECONDS``, then are refused. Beyond ``capacity`` callers, hashing and queueing, they are refused at once:
-    whoever queues holds one of the server's threads, and every other route needs some too.
+    Hashing is the cheapest way to overload a server. Beyond ``concurrency``, callers queue for ``QUEUE_SECONDS`` and
+    are then refused. Beyond ``capacity`` callers, hashing or queueing, they are refused at once: each holds one of the
+    server's threads, and the other routes need some too.
     """
 
     def __init__(self, *, concurrency: int, capacity: int) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
         self._slots = threading.BoundedSemaphore(concurrency)
         self._places = threading.BoundedSemaphore(capacity)
-        # An unknown address has to cost what a known one costs.
+        # An unknown e-mail address must take as long as a known one.
         self._dummy_check = parse_stored_hash(self._hasher.hash("a password that nobody has"))
 
     @contextmanager
@@ -143,16 +140,16 @@ class PasswordHasher:
         """Return the hash of ``password``, salted anew.
 
         Raises:
-            HashingBusy: too many are at it.
+            HashingBusy: too many passwords are being hashed.
         """
         with self._slot():
             return self._hasher.hash(normalize_password(password))
 
     def verify(self, password_hash: str | None, password: str) -> bool:
-        """Say whether ``password`` is the one; without a hash the answer is no, and takes as long.
+        """Say whether ``password`` is the one that was hashed; without a hash, say no after as long a time.
 
         Raises:
-            HashingBusy: too many are at it.
+            HashingBusy: too many passwords are being hashed.
         """
         try:
             check = parse_stored_hash(password_hash) if password_hash else None
@@ -165,10 +162,10 @@ class PasswordHasher:
         return is_right and check is not None
 
     def renew(self, password_hash: str | None, password: str) -> str | None:
-        """Return a new hash of ``password`` if the old one was made elsewhere or with other parameters than today's.
+        """Return a new hash of ``password`` if another system, or other parameters than today's, made the old one.
 
         Raises:
-            HashingBusy: too many are at it.
+            HashingBusy: too many passwords are being hashed.
         """
         if password_hash is None or self._is_current(password_hash):
             return None

@@ -1,4 +1,4 @@
-"""Who is asking: the signed-in caller, and what the services are told about one."""
+"""Who is calling: the signed-in caller, and what services are told about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Client:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Whoever a service acts for; it goes into the audit trail."""
+    """The person or the operator on whose behalf a service acts; it goes into the audit trail."""
 
     user_id: uuid.UUID | None
     permissions: frozenset[str]

@@ -1,4 +1,4 @@
-"""The browser's half of a session: the cookie, and the CSRF token that goes with it."""
+"""The browser's half of a session: its cookie, and the CSRF token that belongs to the cookie."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CsrfFailed(Forbidden):
 def start_browser_session(token: str, *, is_remembered: bool) -> str:
     """Put the session's ``token`` into a new cookie and return its CSRF token.
 
-    Nothing of the cookie before it survives, so a cookie that somebody planted is worth nothing.
+    Nothing of the former cookie survives, which defeats session fixation.
     """
     session.clear()
     session[_USER_ID] = token
@@ -42,7 +42,7 @@ def start_browser_session(token: str, *, is_remembered: bool) -> str:
 
 
 def renew_browser_session(token: str) -> None:
-    """Put the same session's new ``token`` into the cookie; its CSRF token stays."""
+    """Put the same session's new ``token`` into the cookie; the CSRF token stays the same."""
     session[_USER_ID] = token
 
 
@@ -65,7 +65,7 @@ def make_csrf_token() -> str:
 
 
 def carries_bearer() -> bool:
-    """Say whether the request authenticates by a header: then its cookies count for nothing."""
+    """Say whether the request authenticates by a header: then its cookies are ignored."""
     return request.authorization is not None and request.authorization.type == "bearer"
 
 
@@ -80,7 +80,7 @@ def protect_from_csrf() -> None:
 
 
 def is_our_page() -> bool:
-    """Say whether CSRF protection lets the request on; it is judged once, limits and the protection ask alike."""
+    """Say whether CSRF protection lets the request pass; checked once, although limits ask too."""
     verdict: bool | None = request.environ.get(_VERDICT)
     if verdict is None:
         verdict = request.environ[_VERDICT] = _carries_csrf_token()
@@ -94,7 +94,7 @@ def _carries_csrf_token() -> bool:
     guard = find_guard(current_app.view_functions[request.endpoint])
     has_cookie = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
     if not has_cookie and guard is not None and not guard.is_public:
-        return True  # There is nothing to ride on, and the guard will say so.
+        return True  # There is no session to ride on, and the guard will say so.
     presented = request.headers.get(CSRF_HEADER, "")
     return any(_is_csrf_token(presented, key) for key in list_signing_keys(current_app))
 

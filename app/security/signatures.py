@@ -1,4 +1,4 @@
-"""Signatures of cookies that stay valid where the clocks of two hosts differ by a moment."""
+"""Signatures of cookies that stay valid when the clocks of two hosts differ slightly."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ CLOCK_SKEW_SECONDS: Final = 60
 
 
 class Signer(TimestampSigner):
-    """Takes what another host, whose clock is ahead by up to a minute, signed just now."""
+    """Also accepts what a host whose clock is up to a minute ahead has just signed."""
 
     def get_timestamp(self) -> int:
-        """Return the seconds since 1970."""
+        """Return the seconds since 1970 (UTC)."""
         return int(now().timestamp())
 
     def unsign(self, signed_value: str | bytes, max_age: int | None = None, return_timestamp: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - itsdangerous' own
-        """Return the value that was signed, with the instant of its signature where that is asked for.
+        """Return the value that was signed, with the time of its signature if ``return_timestamp``.
 
         Raises:
-            itsdangerous.BadSignature: somebody else signed it, or too long ago.
+            itsdangerous.BadSignature: another key signed it, or too long ago.
         """
         value, signed_at = super().unsign(signed_value, return_timestamp=True)
         if max_age is not None:
@@ -41,7 +41,7 @@ class SessionCookies(SecureCookieSessionInterface):
     """Flask's session cookies, signed by ``Signer``."""
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        """Return what signs and verifies the cookies of ``app``."""
+        """Return the serializer that signs and verifies the cookies of ``app``."""
         serializer = super().get_signing_serializer(app)
         if serializer is not None:
             serializer.signer = Signer

@@ -1,7 +1,7 @@
-"""Stored password hashes: our own Argon2id, and the forms that other systems' users bring along.
+"""Stored password hashes: our own Argon2id, and the formats of imported accounts.
 
-A hash is read once into a ``Check``, and refused where checking it would be a way to overload the server: at the
-limits below one check takes about a second of one core, and at most 256 MiB.
+A hash is parsed once into a ``Check``, and refused if checking it could overload the server: at the limits below, one
+check takes about a second of one core, and at most 256 MiB.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argon2
 import bcrypt
 from argon2.exceptions import VerificationError
 
-# Says whether a password, as the bytes that the source system hashed, is the one.
+# Says whether a password, as the bytes that were hashed, is the right one.
 Check = Callable[[bytes], bool]
 
 HASH_MAX_LENGTH: Final = 255  # what the column holds
@@ -38,11 +38,11 @@ _argon2 = argon2.PasswordHasher()
 
 
 class UnsupportedHash(ValueError):
-    """The text is no password hash that can be checked here; the reason never repeats the hash."""
+    """The text is not a password hash that can be checked here; the message never repeats the hash."""
 
 
 def parse_stored_hash(text: str) -> Check:
-    """Return what checks passwords against the hash ``text``.
+    """Return the function that checks passwords against the hash ``text``.
 
     Raises:
         UnsupportedHash: the format is unknown, or its parameters are absurd.
@@ -50,7 +50,7 @@ def parse_stored_hash(text: str) -> Check:
     if len(text) > HASH_MAX_LENGTH:
         raise UnsupportedHash(f"This is longer than {HASH_MAX_LENGTH} characters.")
     for pattern, make in _FORMATS:
-        match = pattern.fullmatch(text)
+        match = re.fullmatch(pattern, text, re.ASCII)
         if match:
             try:
                 return make(match)
@@ -58,7 +58,7 @@ def parse_stored_hash(text: str) -> Check:
                 raise
             except ValueError as error:
                 raise UnsupportedHash("Its salt or digest is damaged.") from error
-    raise UnsupportedHash("This is no password hash in a known format.")
+    raise UnsupportedHash("This is not a password hash in a known format.")
 
 
 # --- one maker for each algorithm ---
@@ -115,8 +115,9 @@ def _make_pbkdf2(match: re.Match[str], salt: bytes, digest: bytes) -> Check:
     return lambda secret: hmac.compare_digest(hashlib.pbkdf2_hmac(algorithm, secret, salt, iterations), digest)
 
 
-def _make_scrypt(n: int, match: re.Match[str], salt: bytes, digest: bytes) -> Check:
+def _make_scrypt(match: re.Match[str], salt: bytes, digest: bytes) -> Check:
     r, p = int(match["r"]), int(match["p"])
+    n = 2 ** int(match["ln"]) if "ln" in match.groupdict() else int(match["n"])
     # RFC 7914, section 2: n is a power of 2 below 2**(16 * r).
     is_valid = n >= 2 and n & (n - 1) == 0 and r >= 1 and p >= 1 and n.bit_length() <= 16 * r
     if not is_valid or n * r * p > SCRYPT_MAX_WORK or n * r > 8 * MAX_MEMORY_KIB:
@@ -132,94 +133,65 @@ def _make_scrypt(n: int, match: re.Match[str], salt: bytes, digest: bytes) -> Ch
     return check
 
 
-# --- one reader for each way of writing it down ---
+# --- how each system writes a hash down ---
+
+
+def _decode_base64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
 
 
 def _decode_passlib(text: str) -> bytes:
     """Decode passlib's base64: a full stop for the plus sign, no padding."""
-    return base64.b64decode(text.replace(".", "+") + "=" * (-len(text) % 4), validate=True)
+    return _decode_base64(text.replace(".", "+") + "=" * (-len(text) % 4))
 
 
-def _read_django_pbkdf2(match: re.Match[str]) -> Check:
-    return _make_pbkdf2(match, match["salt"].encode(), base64.b64decode(match["digest"], validate=True))
+def _decoding(
+    make: Callable[[re.Match[str], bytes, bytes], Check],
+    decode_salt: Callable[[str], bytes],
+    decode_digest: Callable[[str], bytes],
+) -> Callable[[re.Match[str]], Check]:
+    return lambda match: make(match, decode_salt(match["salt"]), decode_digest(match["digest"]))
 
 
-def _read_passlib_pbkdf2(match: re.Match[str]) -> Check:
-    return _make_pbkdf2(match, _decode_passlib(match["salt"]), _decode_passlib(match["digest"]))
-
-
-def _read_werkzeug_pbkdf2(match: re.Match[str]) -> Check:
-    return _make_pbkdf2(match, match["salt"].encode(), bytes.fromhex(match["digest"]))
-
-
-def _read_django_scrypt(match: re.Match[str]) -> Check:
-    return _make_scrypt(
-        int(match["n"]), match, match["salt"].encode(), base64.b64decode(match["digest"], validate=True)
-    )
-
-
-def _read_passlib_scrypt(match: re.Match[str]) -> Check:
-    exponent = int(match["ln"])
-    if exponent > 30:
-        raise UnsupportedHash("Its scrypt parameters would take too much memory or time.")
-    return _make_scrypt(2**exponent, match, _decode_passlib(match["salt"]), _decode_passlib(match["digest"]))
-
-
-def _read_werkzeug_scrypt(match: re.Match[str]) -> Check:
-    return _make_scrypt(int(match["n"]), match, match["salt"].encode(), bytes.fromhex(match["digest"]))
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.ASCII)
-
-
-_FORMATS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Check]], ...]] = (
+_FORMATS: Final[tuple[tuple[str, Callable[[re.Match[str]], Check]], ...]] = (
     # $argon2id$v=19$m=19456,t=2,p=1$…, and Django's with argon2 before it
     (
-        _compile(
-            r"(argon2)?(?P<hash>\$argon2(id|i|d)(\$v=(16|19))?\$m=\d{1,9},t=\d{1,9},p=\d{1,4}(\$[A-Za-z0-9+/]{8,}){2})"
-        ),
+        r"(argon2)?(?P<hash>\$argon2(id|i|d)(\$v=(16|19))?\$m=\d{1,9},t=\d{1,9},p=\d{1,4}(\$[A-Za-z0-9+/]{8,}){2})",
         _make_argon2,
     ),
     # $2b$12$…, and Django's bcrypt$$2b$12$… and bcrypt_sha256$$2b$12$…
     (
-        _compile(r"(?P<django>bcrypt\$|bcrypt_sha256\$)?(?P<hash>\$2[aby]\$(?P<cost>\d\d)\$[./A-Za-z0-9]{53})"),
+        r"(?P<django>bcrypt\$|bcrypt_sha256\$)?(?P<hash>\$2[aby]\$(?P<cost>\d\d)\$[./A-Za-z0-9]{53})",
         _make_bcrypt,
     ),
     # Django: pbkdf2_sha256$600000$salt$base64
     (
-        _compile(
-            r"pbkdf2_(?P<algorithm>sha1|sha256|sha512)\$(?P<iterations>\d{1,9})\$(?P<salt>[^$]+)\$(?P<digest>[^$]+)"
-        ),
-        _read_django_pbkdf2,
+        r"pbkdf2_(?P<algorithm>sha1|sha256|sha512)\$(?P<iterations>\d{1,9})\$(?P<salt>[^$]+)\$(?P<digest>[^$]+)",
+        _decoding(_make_pbkdf2, str.encode, _decode_base64),
     ),
     # passlib: $pbkdf2-sha256$29000$base64$base64; without a name it is SHA-1
     (
-        _compile(
-            r"\$pbkdf2(-(?P<algorithm>sha1|sha256|sha512))?\$(?P<iterations>\d{1,9})\$(?P<salt>[^$]*)\$(?P<digest>[^$]+)"
-        ),
-        _read_passlib_pbkdf2,
+        r"\$pbkdf2(-(?P<algorithm>sha1|sha256|sha512))?\$(?P<iterations>\d{1,9})\$(?P<salt>[^$]*)\$(?P<digest>[^$]+)",
+        _decoding(_make_pbkdf2, _decode_passlib, _decode_passlib),
     ),
     # Werkzeug: pbkdf2:sha256:600000$salt$hex
     (
-        _compile(
-            r"pbkdf2:(?P<algorithm>sha1|sha256|sha512):(?P<iterations>\d{1,9})\$(?P<salt>[^$]+)\$(?P<digest>[0-9a-f]+)"
-        ),
-        _read_werkzeug_pbkdf2,
+        r"pbkdf2:(?P<algorithm>sha1|sha256|sha512):(?P<iterations>\d{1,9})\$(?P<salt>[^$]+)\$(?P<digest>[0-9a-f]+)",
+        _decoding(_make_pbkdf2, str.encode, bytes.fromhex),
     ),
     # Django: scrypt$16384$salt$8$5$base64
     (
-        _compile(r"scrypt\$(?P<n>\d{1,9})\$(?P<salt>[^$]+)\$(?P<r>\d{1,9})\$(?P<p>\d{1,9})\$(?P<digest>[^$]+)"),
-        _read_django_scrypt,
+        r"scrypt\$(?P<n>\d{1,9})\$(?P<salt>[^$]+)\$(?P<r>\d{1,9})\$(?P<p>\d{1,9})\$(?P<digest>[^$]+)",
+        _decoding(_make_scrypt, str.encode, _decode_base64),
     ),
     # passlib: $scrypt$ln=16,r=8,p=1$base64$base64
     (
-        _compile(r"\$scrypt\$ln=(?P<ln>\d{1,3}),r=(?P<r>\d{1,9}),p=(?P<p>\d{1,9})\$(?P<salt>[^$]*)\$(?P<digest>[^$]+)"),
-        _read_passlib_scrypt,
+        r"\$scrypt\$ln=(?P<ln>\d{1,3}),r=(?P<r>\d{1,9}),p=(?P<p>\d{1,9})\$(?P<salt>[^$]*)\$(?P<digest>[^$]+)",
+        _decoding(_make_scrypt, _decode_passlib, _decode_passlib),
     ),
     # Werkzeug: scrypt:32768:8:1$salt$hex
     (
-        _compile(r"scrypt:(?P<n>\d{1,9}):(?P<r>\d{1,9}):(?P<p>\d{1,9})\$(?P<salt>[^$]+)\$(?P<digest>[0-9a-f]+)"),
-        _read_werkzeug_scrypt,
+        r"scrypt:(?P<n>\d{1,9}):(?P<r>\d{1,9}):(?P<p>\d{1,9})\$(?P<salt>[^$]+)\$(?P<digest>[0-9a-f]+)",
+        _decoding(_make_scrypt, str.encode, bytes.fromhex),
     ),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.cli.config import describe_settings, mask_address
+from app.cli.config import describe_settings, mask_url
 from app.config import MASK, Settings
 from app.database import parse_database_url
 from app.extensions import get_settings
@@ -58,4 +58,4 @@ def test_a_database_is_shown_without_its_password(app: Flask) -> None:
     ],
 )
 def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
-    assert mask_address(address) == shown
+    assert mask_url(address) == shown

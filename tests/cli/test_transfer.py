@@ -246,7 +246,7 @@ def test_every_faulty_line_is_named_and_nothing_is_imported(
     assert list_emails(operator) == ["taken@example.com"]
     result = operator.run("user", "import", file)
     assert result.exit_code == 1
-    assert "line 2: email: This is no e-mail address." in result.stderr
+    assert "line 2: email: This is not an e-mail address." in result.stderr
     assert result.stderr.splitlines()[-1].endswith("22 lines are wrong; nothing was imported.")
     assert result.stdout == ""
 

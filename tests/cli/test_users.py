@@ -74,12 +74,12 @@ class _Terminal:
 @pytest.mark.parametrize(
     ("stdin", "reason"),
     [
-        (b"", "password: Standard input holds none."),
-        (b"\n", "password: Standard input holds none."),
+        (b"", "password: Standard input is empty."),
+        (b"\n", "password: Standard input is empty."),
         (b"short", "password: Use at least 15 characters."),
         (b"\xff\xfe turnip lantern gravel", "password: Standard input is not UTF-8."),
-        (b"turnip\0lantern gravel osprey", "password: This holds characters that are not allowed here."),
-        (b"turnip lantern\ngravel osprey", "password: This holds characters that are not allowed here."),
+        (b"turnip\0lantern gravel osprey", "password: This contains characters that are not allowed here."),
+        (b"turnip lantern\ngravel osprey", "password: This contains characters that are not allowed here."),
         (b"x" * 257, "password: Length must be between 1 and 256."),
         (b"x" * 5000, "password: Longer than 256 characters."),
     ],
@@ -108,10 +108,10 @@ def test_an_address_is_taken_once(operator: Operator) -> None:
     "email", ["nobody", "a@b@c", "", "ada@example.com\0", "\udcff@example.com", "a" * 300 + "@x.example"]
 )
 @pytest.mark.no_database
-def test_what_is_no_address_is_a_fault_of_usage(operator: Operator, email: str) -> None:
+def test_an_argument_that_is_not_an_email_address_is_a_usage_error(operator: Operator, email: str) -> None:
     result = operator.run("user", "grant", email, "admin")
     assert result.exit_code == 2
-    assert "is no e-mail address" in result.stderr
+    assert "is not an e-mail address" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_route_that_lost_its_guard_refuses_everybody(
     app: Flask, admin_browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert admin_browser.get("/api/v1/users").status_code == 200
-    monkeypatch.delattr(app.view_functions["users.list_users"], guards._ATTRIBUTE)
+    monkeypatch.delattr(app.view_functions["user.list_users"], guards._ATTRIBUTE)
     response = admin_browser.get("/api/v1/users")
     assert (response.status_code, response.get_json()["code"]) == (403, "permission_missing")
 

@@ -1,4 +1,4 @@
-"""One's own account: profile, sessions, export, deletion."""
+"""The caller's own account: profile, sessions, export, deletion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ABOUT: Final = ExportOutput(only=("user", "sessions"))
 _ENTRIES: Final = AuditEntryOutput(many=True)
 
-blueprint = Blueprint("me", __name__, url_prefix="/api/v1/users/me", description="One's own account")
+blueprint = Blueprint("me", __name__, url_prefix="/api/v1/users/me", description="The caller's own account")
 
 
 @blueprint.route("")
@@ -54,7 +54,7 @@ def update_me(body: dict[str, Any]) -> Any:
 @blueprint.raises(LastAdmin, UserNotFound)
 @requires(fresh=True)
 def delete_me() -> Response:
-    """Delete the caller's account and everything that hangs on it."""
+    """Delete the caller's account and everything that belongs to it."""
     accounts.delete_own(actor=get_actor())
     end_browser_session()
     forget_device()
@@ -66,10 +66,10 @@ def delete_me() -> Response:
 @blueprint.raises(UserNotFound)
 @requires()
 def export_me() -> Response:
-    """Get everything stored about the caller; it may be long, and comes piece by piece."""
+    """Get everything stored about the caller, as a stream that may be long."""
     user_id = current_user.user.id
     about = {"user": accounts.get_user(user_id), "sessions": sessions.list_sessions(user_id)}
-    # Read before the answer begins, so that a database that is away is a problem and no broken export.
+    # Read before the answer begins, so that an unavailable database is a problem and not a broken export.
     entries = audit.list_entries_about(user_id)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way to it
     return Response(_write_export(app, user_id, _ABOUT.dump(about), entries), mimetype="application/json")
@@ -93,7 +93,7 @@ def _write_export(
 @blueprint.response(200, SessionListOutput)
 @requires()
 def list_my_sessions() -> Any:
-    """List the caller's sessions, the newest first."""
+    """List the caller's sessions, newest first."""
     return {"items": sessions.list_sessions(current_user.user.id)}
 
 
