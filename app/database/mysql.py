@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pymysql
 import pymysql.connections
-from pymysql.constants import CR, ER, SERVER_STATUS
+from pymysql.constants import CLIENT, CR, ER, SERVER_STATUS
 
 from .deadlines import Deadline
 from .names import resolve
@@ -176,6 +176,8 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
         charset="utf8mb4",
         autocommit=True,
         program_name="gatehouse",
+        # An UPDATE that finds a row counts it, whether or not it changes anything: so do the other databases.
+        client_flag=CLIENT.FOUND_ROWS,
         auth_plugin_map={} if is_verified else {"mysql_clear_password": _RefuseClearText, "dialog": _RefuseClearText},
         **_make_tls_options(target, host),
         **place,

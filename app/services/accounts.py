@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +17,7 @@ from app.utils import AppError, Conflict, Forbidden, NotFound, now
 
 from . import audit
 from .admins import lock_admins, refuse_last_admin
-from .sessions import add_session, delete_sessions, renew_session
+from .sessions import SignIn, add_session, delete_sessions, renew_session
 
 if TYPE_CHECKING:
     import uuid
@@ -28,6 +27,17 @@ if TYPE_CHECKING:
 
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
+_CREDENTIALS: Final = sa.select(User.id, User.password_hash).where(User.email == sa.bindparam("email"))
+# Of a user who may sign in and whose password is still the one that was verified.
+_SIGN_IN: Final = (
+    sa.update(User)
+    .where(User.id == sa.bindparam("user_id"), User.is_active, User.password_hash == sa.bindparam("verified_hash"))
+    .values(
+        password_hash=sa.bindparam("new_hash"),
+        last_login_at=sa.bindparam("instant"),
+        updated_at=sa.bindparam("instant"),
+    )
+)
 
 
 class EmailTaken(Conflict):
@@ -63,14 +73,6 @@ class UserNotFound(NotFound):
     detail = "There is no user with this id."
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SignIn:
-    """A new session: whose, and the token that its cookie carries."""
-
-    user: User
-    token: str
-
-
 @retried
 def register(*, email: str, password: str, name: str, client: Client, replaces: str | None = None) -> SignIn:
     """Make an account for whoever asks, and sign them in.
@@ -93,14 +95,15 @@ def register(*, email: str, password: str, name: str, client: Client, replaces: 
     try:
         with transaction():
             user = add_user(email=email, name=name, password_hash=password_hash)
-            token = add_session(user, client, is_remembered=False, replaces=replaces)
             user.last_login_at = now()
+            db.session.flush()
+            sign_in = add_session(user.id, client, is_remembered=False, replaces=replaces)
             audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
     except IntegrityError as error:
         if is_duplicate(error, User.email):
             raise EmailTaken from error
         raise
-    return SignIn(user, token)
+    return sign_in
 
 
 @retried
@@ -119,27 +122,22 @@ def authenticate(
     Raises:
         InvalidCredentials: unknown address, wrong password or inactive account: status, body and time are the same.
     """
-    query = sa.select(User.id, User.password_hash).where(User.email == email)
-    with db.reading() as reading:
-        found = reading.execute(query).one_or_none()
+    found = next(iter(db.read(_CREDENTIALS, {"email": email})), None)
     password_hash = found.password_hash if found else None
     # Hashing happens outside the transaction: on SQLite nobody else could write meanwhile.
     is_right = get_hasher().verify(password_hash, password)
     new_hash = get_hasher().renew(password_hash, password) if is_right else None
     with transaction():
-        user = _find_unchanged(found.id, password_hash) if found and is_right else None
-        if user is None:
-            audit.record("session.refused", actor=_anonymous(client), target=found.id if found else None)
-            token = ""
+        if found and is_right and _note_sign_in(found, new_hash):
+            sign_in = add_session(found.id, client, is_remembered=is_remembered, replaces=replaces)
+            audit.record("session.started", actor=_anonymous(client, found.id), target=found.id)
         else:
-            user.password_hash = new_hash or password_hash
-            user.last_login_at = now()
-            token = add_session(user, client, is_remembered=is_remembered, replaces=replaces)
-            audit.record("session.started", actor=_anonymous(client, user.id), target=user.id)
+            sign_in = None
+            audit.record("session.refused", actor=_anonymous(client), target=found.id if found else None)
     # The refusal is recorded first and raised after.
-    if user is None:
+    if sign_in is None:
         raise InvalidCredentials
-    return SignIn(user, token)
+    return sign_in
 
 
 @retried
@@ -293,6 +291,17 @@ def _get_unchanged(verified: User) -> User:
     if user is None:
         raise InvalidCredentials
     return user
+
+
+def _note_sign_in(verified: sa.Row[Any], new_hash: str | None) -> bool:
+    """Note, and lock, that a user signs in; not if they changed or went since ``verified`` was read."""
+    signing_in = {
+        "user_id": verified.id,
+        "verified_hash": verified.password_hash,
+        "new_hash": new_hash or verified.password_hash,
+        "instant": now(),
+    }
+    return db.session.connection().execute(_SIGN_IN, signing_in).rowcount == 1
 
 
 def _find_unchanged(user_id: uuid.UUID, password_hash: str | None) -> User | None:

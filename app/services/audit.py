@@ -25,15 +25,14 @@ NEWEST_FIRST: Final = Sort("-created_at", AuditEntry.created_at, AuditEntry.id, 
 
 def record(action: str, *, actor: Actor, target: uuid.UUID | str | None = None, **details: object) -> None:
     """Add an entry to the current transaction. ``details`` hold no secret and nothing that a person typed."""
-    db.session.add(
-        AuditEntry(
-            action=action,
-            actor_id=actor.user_id,
-            target=None if target is None else str(target),
-            ip=actor.ip,
-            details=details,
-        )
-    )
+    entry = {
+        "action": action,
+        "actor_id": actor.user_id,
+        "target": None if target is None else str(target),
+        "ip": actor.ip,
+        "details": details,
+    }
+    db.session.connection().execute(sa.insert(AuditEntry), entry)
 
 
 @retried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import secrets
@@ -37,7 +38,19 @@ _GRANTS: Final = (
     .where(user_roles.c.user_id == User.id)
     .scalar_subquery()
 )
-# Every signed-in request runs it: one row, no model, built once.
+# What ``SignedInUser`` is made of: no model, one row.
+_USER: Final = (
+    User.id,
+    User.email,
+    User.name,
+    User.is_active,
+    User.email_verified_at,
+    User.created_at,
+    User.updated_at,
+    User.last_login_at,
+    _GRANTS.label("grants"),
+)
+# Every signed-in request runs it; built once.
 _BY_TOKEN: Final = (
     sa.select(
         Session.id.label("session_id"),
@@ -45,19 +58,26 @@ _BY_TOKEN: Final = (
         Session.is_remembered,
         Session.last_seen_at,
         Session.expires_at,
-        User.id,
-        User.email,
-        User.name,
-        User.is_active,
-        User.email_verified_at,
-        User.created_at,
-        User.updated_at,
-        User.last_login_at,
-        _GRANTS.label("grants"),
+        *_USER,
     )
     .join(User, User.id == Session.user_id)
     .where(Session.token_hash == sa.bindparam("token_hash"))
 )
+_OF_USER: Final = Session.user_id == User.id
+# Whoever signs in, with what tells whether sessions of theirs have to go.
+_BY_ID: Final = sa.select(
+    *_USER,
+    sa.select(sa.func.count()).where(_OF_USER).scalar_subquery().label("sessions_count"),
+    sa.select(sa.func.min(Session.expires_at)).where(_OF_USER).scalar_subquery().label("first_expires_at"),
+).where(User.id == sa.bindparam("user_id"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignIn:
+    """A new session: whose, and the token that its cookie carries, which is stored nowhere."""
+
+    user: SignedInUser
+    token: str
 
 
 class SessionNotFound(NotFound):
@@ -80,8 +100,13 @@ def find_principal(token: str) -> Principal | None:
     row = found[0]
     if (now() - row.last_seen_at).total_seconds() > SEEN_SECONDS:
         _touch(row.session_id)
+    return Principal(SignedInSession(row.session_id, row.authenticated_at), _read_user(row))
+
+
+def _read_user(row: sa.Row[Any]) -> SignedInUser:
+    """Return the user of a row of ``_USER``."""
     role_names, permissions = _read_grants(row.grants)
-    user = SignedInUser(
+    return SignedInUser(
         id=row.id,
         email=row.email,
         name=row.name,
@@ -93,7 +118,6 @@ def find_principal(token: str) -> Principal | None:
         role_names=role_names,
         permissions=permissions,
     )
-    return Principal(SignedInSession(row.session_id, row.authenticated_at), user)
 
 
 def _read_grants(grants: str | None) -> tuple[list[str], frozenset[str]]:
@@ -146,42 +170,46 @@ def sign_out(session_id: uuid.UUID, *, actor: Actor) -> None:
             audit.record("session.signed_out", actor=actor, target=actor.user_id)
 
 
-def add_session(user: User, client: Client, *, is_remembered: bool, replaces: str | None = None) -> str:
-    """Add a session to the current transaction and return its token, which is stored nowhere.
+def add_session(user_id: uuid.UUID, client: Client, *, is_remembered: bool, replaces: str | None = None) -> SignIn:
+    """Add a session of a user, whose row is locked or new, to the current transaction.
 
-    The user's sessions that have run out go at the same time, and so does the one whose token is ``replaces``: the
-    browser forgets it, so that only somebody who copied it could still use it.
+    The user's sessions that have run out go at the same time, the oldest beyond ``SESSIONS_MAX``, and the one whose
+    token is ``replaces``: the browser forgets it, so that only somebody who copied it could still use it.
     """
+    connection = db.session.connection()
     settings = get_settings()
     instant = now()
     lifetime = settings.remember_lifetime if is_remembered else settings.session_lifetime
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    session = Session(
-        user_id=user.id,
-        token_hash=_hash_token(token),
-        ip=client.ip,
-        user_agent=client.user_agent[:USER_AGENT_MAX_LENGTH],
-        is_remembered=is_remembered,
-        created_at=instant,
-        last_seen_at=instant,
-        authenticated_at=instant,
-        expires_at=instant + datetime.timedelta(seconds=lifetime),
-    )
-    _delete(Session.user_id == user.id, Session.expires_at < instant)
     if replaces is not None:
         _delete(Session.token_hash == _hash_token(replaces))
-    db.session.add(session)
-    db.session.flush()
-    _end_oldest(user.id)
-    return token
+    found = connection.execute(_BY_ID, {"user_id": user_id}).one()
+    if found.first_expires_at is not None and found.first_expires_at < instant:
+        _delete(Session.user_id == user_id, Session.expires_at < instant)
+    if found.sessions_count >= SESSIONS_MAX:
+        _end_oldest(user_id)
+    session = {
+        "user_id": user_id,
+        "token_hash": _hash_token(token),
+        "ip": client.ip,
+        "user_agent": client.user_agent[:USER_AGENT_MAX_LENGTH],
+        "is_remembered": is_remembered,
+        "created_at": instant,
+        "last_seen_at": instant,
+        "authenticated_at": instant,
+        "expires_at": instant + datetime.timedelta(seconds=lifetime),
+    }
+    connection.execute(sa.insert(Session), session)
+    return SignIn(_read_user(found), token)
 
 
 def _end_oldest(user_id: uuid.UUID) -> None:
-    """Delete the oldest sessions of a user, whose row is locked or new, beyond those that one may have."""
+    """Delete a user's oldest sessions, so that there is room for one more."""
     newest_first = sa.select(Session.id).where(Session.user_id == user_id).order_by(Session.created_at.desc())
-    surplus = db.session.scalars(newest_first.offset(SESSIONS_MAX).limit(SURPLUS_AT_ONCE)).all()
-    if surplus:
-        _delete(Session.id.in_(surplus))
+    surplus = newest_first.offset(SESSIONS_MAX - 1).limit(SURPLUS_AT_ONCE)
+    ended = db.session.connection().execute(surplus).scalars().all()
+    if ended:
+        _delete(Session.id.in_(ended))
 
 
 def renew_session(session_id: uuid.UUID, *, user_id: uuid.UUID) -> str:
@@ -213,9 +241,7 @@ def delete_sessions(user_id: uuid.UUID, *, but: uuid.UUID | None = None) -> None
 
 
 def _delete(*conditions: sa.ColumnElement[bool]) -> int:
-    statement = sa.delete(Session).where(*conditions).execution_options(synchronize_session=False)
-    result = db.session.execute(statement)
-    return result.rowcount  # type: ignore[attr-defined,no-any-return] # a DELETE's result is a CursorResult
+    return db.session.connection().execute(sa.delete(Session).where(*conditions)).rowcount
 
 
 def _hash_token(token: str) -> str:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from tests.factories import PASSWORD
 
 if TYPE_CHECKING:
-    from tests.factories import Browser
+    from typing import Any
+
+    from tests.conftest import Clock
+    from tests.factories import Browser, Factory
 
 TARGET = "/api/v1/users/me"
 
@@ -25,3 +28,17 @@ def test_a_cookie_replayed_after_signing_out_is_refused(user_browser: Browser) -
     assert user_browser.post("/api/v1/auth/logout").status_code == 204
     user_browser.client.set_cookie("session", cookie.value)
     assert user_browser.get(TARGET).status_code == 401
+
+
+def test_a_user_signs_in_from_two_browsers_at_the_same_instant(factory: Factory, user: Any, clock: Clock) -> None:
+    del clock  # It stands still: the second time nothing of the user's row changes, and MySQL might count no row.
+    here, there = factory.sign_in(user), factory.sign_in(user)
+    assert here.get(TARGET).status_code == there.get(TARGET).status_code == 200
+
+
+def test_signing_in_costs_five_statements(user: Any, browser: Browser, statements: list[str]) -> None:
+    browser.csrf_token()
+    statements.clear()
+    answer = browser.post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
+    assert answer.status_code == 200
+    assert [statement.split()[0] for statement in statements] == ["SELECT", "UPDATE", "SELECT", "INSERT", "INSERT"]
