@@ -7,6 +7,7 @@ import datetime
 import json
 import logging
 import logging.config
+import re
 import sys
 import traceback
 from types import MappingProxyType
@@ -50,13 +51,20 @@ class AppError(Exception):
     """A refusal with a name, answered as an RFC 9457 problem.
 
     Subclass it for each thing that can happen; ``code`` is the stable word that programs rely on, ``detail`` tells a
-    person what to do next. A detail never repeats a secret.
+    person what to do next. A detail never repeats a secret. ``LastAdmin`` has the code ``last_admin`` and the title
+    "Last admin" unless it says otherwise; ``has_own_code=False`` leaves it those of what it is a case of.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     detail: str = "Something went wrong on our side. Try again later; if it stays, report the request id."
+
+    def __init_subclass__(cls, *, has_own_code: bool = True) -> None:
+        if has_own_code:
+            words = re.sub(r"(?<!^)(?=[A-Z])", " ", cls.__name__).lower()
+            cls.code = vars(cls).get("code", words.replace(" ", "_"))
+            cls.title = vars(cls).get("title", words.capitalize())
 
     def __init__(
         self,
@@ -75,16 +83,12 @@ class BadRequest(AppError):
     """The request as such cannot be read."""
 
     status = 400
-    code = "bad_request"
-    title = "Bad request"
     detail = "The request could not be read."
 
 
 class MalformedBody(BadRequest):
     """The body is no JSON, or breaks one of its limits."""
 
-    code = "malformed_body"
-    title = "Malformed body"
     detail = "The body is not valid JSON."
 
 
@@ -92,8 +96,6 @@ class NotSignedIn(AppError):
     """Nobody is signed in."""
 
     status = 401
-    code = "not_signed_in"
-    title = "Not signed in"
     detail = "Sign in first."
 
 
@@ -101,8 +103,6 @@ class Forbidden(AppError):
     """The caller is known, and may not do this."""
 
     status = 403
-    code = "forbidden"
-    title = "Forbidden"
     detail = "Your account may not do this. Ask an administrator for the permission."
 
 
@@ -110,8 +110,6 @@ class NotFound(AppError):
     """There is nothing here."""
 
     status = 404
-    code = "not_found"
-    title = "Not found"
     detail = "There is nothing at this address."
 
 
@@ -119,8 +117,6 @@ class Conflict(AppError):
     """The request is fine, but contradicts what is stored."""
 
     status = 409
-    code = "conflict"
-    title = "Conflict"
     detail = "The request contradicts what is stored."
 
 
@@ -128,8 +124,6 @@ class InvalidInput(AppError):
     """One or more fields are wrong; ``errors`` names each."""
 
     status = 422
-    code = "invalid_input"
-    title = "Invalid input"
     detail = "Some fields are wrong; see errors."
 
 
@@ -137,7 +131,6 @@ class Unavailable(AppError):
     """A part that the answer needs is away or busy."""
 
     status = 503
-    code = "unavailable"
     title = "Temporarily unavailable"
     detail = "A part that this answer needs is away. Try again shortly."
 

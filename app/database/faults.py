@@ -18,12 +18,10 @@ from app.utils import Unavailable
 class DatabaseUnavailable(Unavailable):
     """The database cannot answer at present; nothing was changed."""
 
-    code = "database_unavailable"
-    title = "Database unavailable"
     detail = "The database is away. Nothing was changed; try again shortly."
 
 
-class ConnectionLost(DatabaseUnavailable):
+class ConnectionLost(DatabaseUnavailable, has_own_code=False):
     """The connection went away, or no longer takes writes, before a commit was sent: the work may be run again."""
 
 
@@ -38,8 +36,6 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class DatabaseFileGone(DatabaseUnavailable):
     """The file of an SQLite database is no longer the one that was opened."""
 
-    code = "database_file_gone"
-    title = "Database file gone"
     detail = "The database's file was deleted, moved or replaced. Nothing was changed. The operator has to put it back."
 
 

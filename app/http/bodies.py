@@ -51,7 +51,7 @@ def read_json(request: Request) -> Any:
     return request.environ[_PARSED]
 
 
-class _TooDeep(MalformedBody):
+class _TooDeep(MalformedBody, has_own_code=False):
     detail = f"The body nests deeper than {MAX_DEPTH} levels."
 
 

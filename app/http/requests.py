@@ -48,8 +48,6 @@ PAGE_CONTENT_SECURITY_POLICY: Final = (
 class UnknownHost(BadRequest):
     """The Host header names somebody else."""
 
-    code = "unknown_host"
-    title = "Unknown host"
     detail = "This server does not answer to that Host. The operator lists its names in ALLOWED_HOSTS."
 
 

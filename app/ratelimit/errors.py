@@ -9,7 +9,6 @@ class RateLimited(AppError):
     """A limit refused the request; the same request is admitted after ``retry_after_seconds``."""
 
     status = 429
-    code = "rate_limited"
     title = "Too many requests"
     detail = "Too many requests. Try again after as many seconds as Retry-After says."
 
@@ -23,7 +22,6 @@ class RateLimited(AppError):
 class OutcomeOpen(Unavailable):
     """Others have reserved what is left, and it is still open whether they need it."""
 
-    code = "outcome_open"
     title = "Others are being checked"
     detail = "Too many attempts are being checked at this moment. Try again in a second."
 

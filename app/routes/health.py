@@ -23,8 +23,6 @@ class NotReady(AppError):
     """Requests cannot be answered at this moment."""
 
     status = 503
-    code = "not_ready"
-    title = "Not ready"
     detail = "The database is away, or takes no writes."
 
 

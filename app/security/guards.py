@@ -26,15 +26,10 @@ FRESH_SECONDS: Final = 600
 class PermissionMissing(Forbidden):
     """The caller lacks a permission."""
 
-    code = "permission_missing"
-    title = "Permission missing"
-
 
 class ReauthenticationRequired(Forbidden):
     """The password was given too long ago for this call."""
 
-    code = "reauthentication_required"
-    title = "Reauthentication required"
     detail = "Give your password again (POST /api/v1/auth/reauthenticate), then repeat this within 10 minutes."
 
 

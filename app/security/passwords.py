@@ -42,15 +42,12 @@ _INVENTED_BYTES: Final = 15
 class WeakPassword(InvalidInput):
     """The password is too short, too long or too easy to guess."""
 
-    code = "weak_password"
-    title = "Weak password"
     detail = "Choose another password; see errors."
 
 
 class HashingBusy(Unavailable):
     """Too many passwords are being checked at once."""
 
-    code = "hashing_busy"
     title = "Busy"
     detail = "Too many people are signing in at this moment. Try again in a second."
 

@@ -25,7 +25,6 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class CsrfFailed(Forbidden):
     """A state-changing call came without the session's CSRF token."""
 
-    code = "csrf_failed"
     title = "CSRF token missing or wrong"
     detail = f"Send the token of GET /api/v1/auth/csrf in the header {CSRF_HEADER}."
 

@@ -43,7 +43,6 @@ _SIGN_IN: Final = (
 class EmailTaken(Conflict):
     """There is an account with this address."""
 
-    code = "email_taken"
     title = "Address taken"
     detail = "There is an account with this address. Sign in, or reset its password."
 
@@ -51,8 +50,6 @@ class EmailTaken(Conflict):
 class RegistrationClosed(Forbidden):
     """Nobody can register by themselves."""
 
-    code = "registration_closed"
-    title = "Registration closed"
     detail = "Registration is closed here. Ask an administrator for an account."
 
 
@@ -60,16 +57,12 @@ class InvalidCredentials(AppError):
     """Address and password do not belong together; one answer for every cause."""
 
     status = 401
-    code = "invalid_credentials"
-    title = "Invalid credentials"
     detail = "Address or password is wrong."
 
 
 class UserNotFound(NotFound):
     """There is no such user."""
 
-    code = "user_not_found"
-    title = "User not found"
     detail = "There is no user with this id."
 
 

@@ -13,7 +13,6 @@ from app.utils import Conflict
 class LastAdmin(Conflict):
     """Nobody could administer afterwards."""
 
-    code = "last_admin"
     title = "Last administrator"
     detail = "This is the last active administrator. Give somebody else the role admin first."
 

@@ -57,8 +57,6 @@ class Fault:
 class ImportRefused(InvalidInput):
     """Some lines are wrong, so nothing was imported; ``faults`` names each."""
 
-    code = "import_refused"
-    title = "Import refused"
     detail = "Some lines are wrong; nothing was imported."
 
     def __init__(self, faults: Sequence[Fault]) -> None:

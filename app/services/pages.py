@@ -45,8 +45,6 @@ class Sort:
 class InvalidCursor(InvalidInput):
     """The cursor was not made by this list in this order."""
 
-    code = "invalid_cursor"
-    title = "Invalid cursor"
     detail = "Take the cursor from next_cursor of the page before, with the same sort."
 
     def __init__(self) -> None:

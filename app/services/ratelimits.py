@@ -40,24 +40,18 @@ _following = threading.Lock()
 class RateLimitNotFound(NotFound):
     """There is no such limit."""
 
-    code = "rate_limit_not_found"
-    title = "Rate limit not found"
     detail = "There is no limit of this name. GET /api/v1/ratelimits lists those there are."
 
 
 class UnknownRole(InvalidInput):
     """A limit is meant for a role that does not exist."""
 
-    code = "unknown_role"
-    title = "Unknown role"
     detail = "See GET /api/v1/roles for those there are."
 
 
 class InvalidKey(InvalidInput):
     """A text names nobody whom a limit could count."""
 
-    code = "invalid_key"
-    title = "Invalid key"
     detail = "A key has the form KIND:WHO, such as address:203.0.113.7 or account:ada@example.com."
 
     def __init__(self) -> None:
@@ -66,9 +60,6 @@ class InvalidKey(InvalidInput):
 
 class InvalidLimits(InvalidInput):
     """A text is no limits."""
-
-    code = "invalid_limits"
-    title = "Invalid limits"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

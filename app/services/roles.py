@@ -25,23 +25,18 @@ if TYPE_CHECKING:
 class RoleNotFound(NotFound):
     """There is no such role."""
 
-    code = "role_not_found"
-    title = "Role not found"
     detail = "There is no role with this name."
 
 
 class RoleExists(Conflict):
     """There is a role with this name."""
 
-    code = "role_exists"
-    title = "Role exists"
     detail = "There is a role with this name already."
 
 
 class BuiltInRole(Conflict):
     """The product relies on this role."""
 
-    code = "built_in_role"
     title = "Built-in role"
     detail = "The built-in roles cannot be deleted, and admin always holds every permission."
 
@@ -49,23 +44,18 @@ class BuiltInRole(Conflict):
 class InvalidRoleName(InvalidInput):
     """A role cannot be called so."""
 
-    code = "invalid_role_name"
-    title = "Invalid role name"
     detail = "A role's name begins with a small letter and holds small letters, digits, - and _, 64 at most."
 
 
 class UnknownPermission(InvalidInput):
     """A permission is not declared."""
 
-    code = "unknown_permission"
-    title = "Unknown permission"
     detail = "See GET /api/v1/permissions for those there are."
 
 
 class UngrantablePermission(Forbidden):
     """The actor does not hold what would be handed out or taken."""
 
-    code = "ungrantable_permission"
     title = "Permission not yours to give"
 
     def __init__(self, missing: Iterable[str]) -> None:

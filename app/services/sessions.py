@@ -83,8 +83,6 @@ class SignIn:
 class SessionNotFound(NotFound):
     """There is no such session."""
 
-    code = "session_not_found"
-    title = "Session not found"
     detail = "There is no such session; it may have ended already."
 
 

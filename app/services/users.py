@@ -45,7 +45,6 @@ SORTS: Final[Mapping[str, Sort]] = {
 class TargetOutranksActor(Forbidden):
     """The target holds permissions that the actor lacks."""
 
-    code = "target_outranks_actor"
     title = "Target outranks you"
     detail = "This user holds permissions that you lack. Ask somebody who holds them too."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shutil
 import subprocess
@@ -74,6 +75,13 @@ def test_the_codes_of_errors_are_stable_words_and_mean_one_thing() -> None:
     assert [code for code in statuses if not re.fullmatch(r"[a-z]+(_[a-z]+)*", code)] == []
     for status, (code, _) in HTTP_CODES.items():
         assert statuses.get(code, {status}) == {status}
+
+
+def test_programs_and_people_read_the_codes_and_titles_that_they_always_read() -> None:
+    importlib.import_module("app.cli.commands")  # they have errors of their own
+    # Most are made from a class's name, which may change; what clients see may not.
+    known = (Path(__file__).parent / "error_codes.txt").read_text().splitlines()
+    assert sorted({f"{error.status} {error.code} {error.title}" for error in list_errors()}) == sorted(known)
 
 
 def test_every_error_says_what_happened_and_what_to_do() -> None:
