@@ -19,9 +19,9 @@ from dotenv import dotenv_values
 
 from .database import DatabaseTarget, DatabaseUrlError, parse_database_url
 from .emails import canonicalize_email
+from .ratelimit import StorageUri, StorageUriError, parse_storage_uri
 from .ratelimit.plan import ALLOWED_NOTATION, PRECISION_RANGE, Fallback, LimitError, Limits, parse_limits
 from .ratelimit.rules import RoleLimits, name_setting, parse_role_limits
-from .ratelimit.storage_uri import StorageUri, StorageUriError, parse_storage_uri
 from .secret_keys import check_secret_key, keep_secret_key
 from .utils import escape_controls
 

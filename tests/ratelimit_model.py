@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.ratelimit.decision import HEAD_FIELDS
 from app.ratelimit.plan import US, Charge, Limit, Plan, make_limit
+from app.ratelimit.store import HEAD_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.ratelimit.decision import Store, Values
+    from app.ratelimit.store import Values
 
 # Beyond every window, so that nothing has left before anything came.
 START_US = 1_800_000_000 * US
@@ -106,10 +106,18 @@ class Model:
         return entry
 
 
+class ClockedStore(Protocol):
+    """What the model is compared with."""
+
+    def decide(self, charges: Sequence[Charge]) -> Values: ...
+
+    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None: ...
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Drive a store and the model side by side; every answer has to be the same, to the microsecond."""
 
-    def make_store(self) -> Store:
+    def make_store(self) -> ClockedStore:
         """Return an empty store whose clock is ``self.now``."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .decision import Decision, Outcome
 from .engine import Engine
 from .plan import Charge, ChargeKind, Fallback, Limit, LimitError, Limits, Plan, compile_plan, parse_limits
-from .storage_uri import StorageUri, StorageUriError, parse_storage_uri
+from .redis import StorageUri, StorageUriError, parse_storage_uri
 from .subject import encode_subject, normalize_ip
 
 __all__ = [

@@ -19,6 +19,7 @@ from .engine import BUDGET_MS_DEFAULT, Engine
 from .errors import OutcomeOpen, RateLimited, StoreAway
 from .headers import make_headers
 from .plan import PRECISION_DEFAULT, Fallback, LimitError, parse_limits
+from .redis import MEMORY, StorageUri, parse_storage_uri
 from .rules import (
     ADDRESS,
     DEFAULT_NAME,
@@ -32,15 +33,15 @@ from .rules import (
     add_roles,
     parse_role_limits,
 )
-from .storage_uri import MEMORY, StorageUri, parse_storage_uri
 from .subject import normalize_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .inspection import Held, Inspector
+    from .inspection import Inspector
     from .plan import Charge, Limits
     from .rules import RoleLimits
+    from .store import Held
 
 WAITERS_DEFAULT: Final = 4
 WAIT_SECONDS: Final = 2.0

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from .plan import ChargeKind
+from .plan import US, ChargeKind
+from .store import HEAD_FIELDS, LIMIT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .plan import Charge, Limit
-
-US: Final = 1_000_000
-HEAD_FIELDS: Final = 3
-LIMIT_FIELDS: Final = 3
-
-
-class StoreAwayError(Exception):
-    """The store did not decide; nobody may wait for it any longer."""
-
-
-class Store(Protocol):
-    """Where windows are kept: it decides all charges together, all or nothing."""
-
-    def decide(self, charges: Sequence[Charge]) -> Values:
-        """Take every charge, or none of them."""
-
-    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
-        """Give back what ``charges`` took under ``stamps``, one stamp for each limit."""
-
-
-# A store's answer: the 1-based place of the limit that refused (0: none), the wait and the store's time, both in
-# microseconds, and for each limit what is left, when more comes back (µs from now), and the stamp of the charge.
-Values = tuple[float, ...]
+    from .store import Store, Values
 
 
 class Outcome(NamedTuple):
@@ -56,6 +35,7 @@ class Part(NamedTuple):
     values: Values
     store: Store | None
     is_local: bool = False
+    is_strict: bool = False
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -92,7 +72,16 @@ class Part(NamedTuple):
 class Decision:
     """Whether a request may go on, what is left of each of its limits, and how long to wait if it may not."""
 
-    __slots__ = ("_refused_part", "is_admitted", "is_cached", "is_local", "is_pending", "mirrored", "parts", "wait_us")
+    __slots__ = (
+        "_refused_part",
+        "is_admitted",
+        "is_cached",
+        "is_local",
+        "is_pending",
+        "parts",
+        "remembered",
+        "wait_us",
+    )
 
     def __init__(
         self,
@@ -106,7 +95,8 @@ class Decision:
         is_pending: bool = False,
     ) -> None:
         self.parts = parts
-        self.mirrored: tuple[tuple[Charge, tuple[int, ...]], ...] = ()
+        # What this process counted in its own memory too.
+        self.remembered: tuple[Part, ...] = ()
         self.is_admitted = is_admitted
         self.wait_us = int(wait_us)
         self._refused_part = refused_part

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .decision import LIMIT_FIELDS, US, Outcome
-from .plan import ChargeKind
+from .decision import Outcome
+from .plan import US, ChargeKind
+from .store import LIMIT_FIELDS
 
 if TYPE_CHECKING:
     from .decision import Decision

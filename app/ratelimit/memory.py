@@ -14,8 +14,8 @@ from .buckets import Buckets
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .decision import Values
     from .plan import Charge
+    from .store import Values
 
     # An array of microseconds, or Buckets: a limit's width tells which.
     Window = Any
@@ -31,6 +31,9 @@ def monotonic_us() -> int:
 
 class MemoryStore:
     """Windows for at most ``max_windows`` pairs of subject and limit; the subjects idle for longest go first."""
+
+    # It is always there, and forgets only what it evicts.
+    reconnected_at: Final = float("-inf")
 
     def __init__(self, *, max_windows: int = MAX_WINDOWS_DEFAULT, clock: Clock = monotonic_us) -> None:
         self._max_windows = max_windows
@@ -159,9 +162,9 @@ class MemoryStore:
                 first = int(stamp)
                 del window[bisect_left(window, first) : bisect_left(window, first + charge.cost)]
 
-    def note(self, charge: Charge, *, age_us: int = 0) -> tuple[int, ...]:
-        """Count ``charge``, which was admitted elsewhere ``age_us`` ago, whatever its limits say; return its stamps."""
-        instant = self._clock() - age_us
+    def add(self, charge: Charge) -> tuple[int, ...]:
+        """Count ``charge`` whatever its limits say; return its stamps."""
+        instant = self._clock()
         stamps = []
         with self._lock:
             windows = self._subjects.setdefault(charge.subject, {})

@@ -120,7 +120,7 @@ class Plan:
         "_local",
         "_specs",
         "_templates",
-        "is_mirrored",
+        "is_strict",
         "key_lengths",
         "keys_template",
         "limits",
@@ -132,7 +132,7 @@ class Plan:
 
     def __init__(self, limits: Iterable[Limit]) -> None:
         self.limits = _keep_strictest(limits)
-        self.is_mirrored = any(limit.is_strict for limit in self.limits)
+        self.is_strict = any(limit.is_strict for limit in self.limits)
         self.longest_us = max((limit.window_us for limit in self.limits), default=0)
         self.rows = tuple((limit.key, limit.amount, limit.window_us, limit.bucket_us) for limit in self.limits)
         self.policy_text = ", ".join(
@@ -175,7 +175,7 @@ class Plan:
 
     def share(self, workers: int) -> Plan:
         """Return the plan of one of ``workers`` processes that cannot see each other: strict amounts are divided."""
-        if workers <= 1 or not self.is_mirrored:
+        if workers <= 1 or not self.is_strict:
             return self
         plan = self._local.get(workers)
         if plan is None:
@@ -184,6 +184,12 @@ class Plan:
                 for limit in self.limits
             )
         return plan
+
+
+def name_limit(key: str) -> str:
+    """Return the name of the limit that has this ``key``."""
+    scope, seconds, _form = key.rsplit(":", 2)
+    return f"{scope}-{seconds}"
 
 
 def _keep_strictest(limits: Iterable[Limit]) -> tuple[Limit, ...]:

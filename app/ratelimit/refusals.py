@@ -6,13 +6,13 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from .plan import US
+from .store import HEAD_FIELDS, LIMIT_FIELDS, Refusals
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .decision import Part
-
-    # For each minute since 1970: how often which limit refused whom.
-    Refusals = list[tuple[int, Counter[tuple[str, str]]]]
     from .plan import Charge, Plan
 
 CERTAIN_SECONDS_MAX: Final = 1.0
@@ -35,16 +35,16 @@ class RefusalCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, part: Part, charge: Charge, *, wait_us: int, now: float) -> None:
-        """Remember that ``charge`` was refused at ``now`` for ``wait_us``, as ``part`` tells."""
+    def add(self, part: Part, charge: Charge, *, now: float) -> None:
+        """Remember that ``charge`` was refused at ``now``, as ``part`` tells."""
         known = self._known
         if len(known) >= SUBJECTS_MAX:
             known.clear()
-        ends_at = now + wait_us / 1_000_000
+        ends_at = now + part.values[1] / US
         known[charge.plan, charge.subject] = (min(ends_at, now + CERTAIN_SECONDS_MAX), ends_at, charge.cost, part)
 
-    def find(self, charges: Sequence[Charge], now: float) -> tuple[Part, int] | None:
-        """Return the refusal that is certain for one of ``charges``, and the microseconds it still lasts."""
+    def find(self, charges: Sequence[Charge], now: float) -> Part | None:
+        """Return the refusal that is certain for one of ``charges``, as it would be told at ``now``."""
         for plan, subject, cost, _kind in charges:
             entry = self._known.get((plan, subject))
             if entry is not None:
@@ -52,12 +52,22 @@ class RefusalCache:
                 if now >= until:
                     self._known.pop((plan, subject), None)
                 elif cost >= refused_cost:
-                    return part, int((ends_at - now) * 1_000_000)
+                    return _age(part, wait_us=int((ends_at - now) * US))
         return None
 
     def clear(self) -> None:
         """Forget every refusal."""
         self._known.clear()
+
+
+def _age(part: Part, *, wait_us: int) -> Part:
+    """Return the refusal ``part`` with what is left of its wait and of the time until more comes back."""
+    values = list(part.values)
+    passed_us = values[1] - wait_us
+    values[1] = wait_us
+    for place in range(HEAD_FIELDS + 1, len(values), LIMIT_FIELDS):
+        values[place] = max(0, values[place] - passed_us)
+    return part._replace(values=tuple(values))
 
 
 class RefusalTally:
@@ -103,7 +113,7 @@ class RefusalTally:
         self._told = told
         return news
 
-    def put_back(self, refusals: Refusals) -> None:
+    def restore(self, refusals: Refusals) -> None:
         """Count ``refusals`` as untold again."""
         for minute, counter in refusals:
             self._told.get(minute, Counter()).subtract(counter)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Mapping, Sequence
 
-    from app.ratelimit.inspection import Held
+    from app.ratelimit.store import Held
     from app.security import Actor
 
 logger = logging.getLogger(__name__)

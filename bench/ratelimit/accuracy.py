@@ -13,10 +13,10 @@ import limits
 from limits.storage import MemoryStorage
 
 from app.ratelimit import Charge, Engine, Plan, compile_plan, parse_storage_uri
-from app.ratelimit.link import pack_command
 from app.ratelimit.memory import MemoryStore
 from app.ratelimit.plan import US, Limit
-from app.ratelimit.scripts import DECIDE
+from app.ratelimit.redis.protocol import pack_command
+from app.ratelimit.redis.scripts import DECIDE
 from bench.ratelimit.peers import STRATEGIES, Peer
 from tests.servers.harness.proxy import Proxy
 from tests.servers.redis_clusters import running_cluster
@@ -119,13 +119,13 @@ def bench_adversary(report: Report, server: RedisServer) -> None:
 def _ask_redis_at(engine: Engine, plan: Plan, server: RedisServer) -> Callable[[float], bool]:
     with server.client() as client:
         client.flushall()
-    node = engine._transport.nodes[0]  # type: ignore[union-attr] # noqa: SLF001 - the clock is told, as in the tests
+    store = engine._topology.servers[0]  # type: ignore[union-attr] # noqa: SLF001 - the clock is told, as in the tests
     keys = [key.encode() for key in plan.name_keys("adversary")]
 
     def ask(at: float) -> bool:
         clock = b"%d" % (1_800_000_000 * US + int(at * US))
         payload = pack_command(b"EVALSHA", DECIDE.sha, b"%d" % len(keys), *keys, plan.spec(1), clock)
-        reply = node.call(payload, 1, now=time.monotonic())[0]
+        reply = store.call(payload, 1, now=time.monotonic())[0]
         assert isinstance(reply, bytes)
         return reply[:8] == bytes(8)
 

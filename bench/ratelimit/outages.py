@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from redis.exceptions import ResponseError
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
-from app.ratelimit.cluster import find_slot
+from app.ratelimit.redis.cluster import find_slot
 from bench.measure import Report, percentile
 from tests.servers.redis_clusters import running_cluster, running_sentinels
 from tests.servers.redis_servers import running, wait_until

@@ -14,7 +14,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.ratelimit import Charge, Engine, Plan, compile_plan, encode_subject, parse_storage_uri
 from app.ratelimit.memory import MAX_WINDOWS_DEFAULT, MemoryStore
-from app.ratelimit.scripts import pack_merge
+from app.ratelimit.redis.scripts import pack_merge
 from bench.measure import Report, interleave, ratio_of
 from tests.servers.redis_servers import wait_until
 
@@ -30,8 +30,8 @@ COST_ASKED = 20
 def fill(engine: Engine, plan: Plan, subject: str, *, short_of: int = 0) -> None:
     """Fill the one window of ``plan`` evenly, but for ``short_of`` units."""
     wait_until(lambda: not engine.decide(Charge(plan, subject, 0)).is_local)
-    transport = engine._transport  # noqa: SLF001 - no request could do this in less than a window
-    assert transport is not None
+    topology = engine._topology  # noqa: SLF001 - no request could do this in less than a window
+    assert topology is not None
     (limit,) = plan.limits
     amount = limit.amount - short_of
     steps = STEPS if limit.bucket_us else amount
@@ -39,8 +39,8 @@ def fill(engine: Engine, plan: Plan, subject: str, *, short_of: int = 0) -> None
     for step in range(steps):
         cost = amount * (step + 1) // steps - amount * step // steps
         age_us = limit.window_us * (steps - 1 - step) // (steps + 1)
-        merges.append(pack_merge(plan, subject, cost, age_us=age_us))
-    transport.nodes[0].call(b"".join(merges), len(merges), now=time.monotonic())
+        merges.append(pack_merge(Charge(plan, subject, cost), age_us=age_us))
+    topology.servers[0].call(b"".join(merges), len(merges), now=time.monotonic())
 
 
 def bench_bytes(report: Report, server: RedisServer) -> None:

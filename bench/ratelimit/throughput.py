@@ -13,8 +13,8 @@ from limits.storage import MemoryStorage
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from app.ratelimit.adapter import Limiter, address, rate_limit
-from app.ratelimit.link import pack_command
-from app.ratelimit.scripts import pack_merge
+from app.ratelimit.redis.protocol import pack_command
+from app.ratelimit.redis.scripts import pack_merge
 from bench.measure import Report, count_per_second, interleave, ratio_of
 from bench.ratelimit.peers import Peer
 from tests.servers.redis_servers import wait_until
@@ -86,10 +86,10 @@ def _make_bare(engine: Engine, server: RedisServer) -> Callable[[int], object]:
     with server.client() as client:
         sha = client.script_load("return 1").encode()
     payload = pack_command(b"EVALSHA", sha, b"1", b"x")
-    transport = engine._transport  # noqa: SLF001 - the same client is the point
-    assert transport is not None
-    node = transport.nodes[0]
-    return lambda _number: node.call(payload, 1, now=time.monotonic())
+    topology = engine._topology  # noqa: SLF001 - the same client is the point
+    assert topology is not None
+    store = topology.servers[0]
+    return lambda _number: store.call(payload, 1, now=time.monotonic())
 
 
 def _flush_and_count(server: RedisServer, work: Callable[[int], object], threads: int, seconds: float) -> float:
@@ -105,7 +105,7 @@ def _bench_full(
     plan = compile_plan(FULL, scope=f"full{threads}")
     moving = Peer(uri, "moving-window", FULL)
     fixed = Peer(uri, "fixed-window", FULL)
-    node = engine._transport.nodes[0]  # type: ignore[union-attr] # noqa: SLF001 - as above
+    store = engine._topology.servers[0]  # type: ignore[union-attr] # noqa: SLF001 - as above
     generation = [0]
 
     def prepare(fill: Callable[[str], object]) -> list[str]:
@@ -121,11 +121,9 @@ def _bench_full(
         for limit in plan.limits:
             alone = type(plan)([limit])
             steps = 1 if not limit.bucket_us else 20
-            merges = [
-                pack_merge(alone, name, (limit.amount - 1) // steps, age_us=limit.window_us * (steps - step) // 25)
-                for step in range(steps)
-            ]
-            node.call(b"".join(merges), len(merges), now=time.monotonic())
+            charge = Charge(alone, name, (limit.amount - 1) // steps)
+            merges = [pack_merge(charge, age_us=limit.window_us * (steps - step) // 25) for step in range(steps)]
+            store.call(b"".join(merges), len(merges), now=time.monotonic())
 
     def run_once(names: list[str], ask: Callable[[str], object]) -> float:
         places = iter(names)

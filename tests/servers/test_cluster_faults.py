@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
-from app.ratelimit.cluster import find_slot
+from app.ratelimit.redis.cluster import find_slot
 from tests.servers.redis_clusters import Cluster, running_cluster
 from tests.servers.redis_servers import find_free_port, wait_until
 

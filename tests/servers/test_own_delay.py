@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ratelimit import Engine, parse_storage_uri
-from app.ratelimit.link import Link
+from app.ratelimit.redis.connection import RedisConnection
 from tests.servers.harness.proxy import Fault, Proxy
 from tests.servers.redis_servers import running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.ratelimit.node import Node
+    from app.ratelimit.redis import RedisServer
 
 BUDGET_SECONDS = 4.0
 SLOW = Fault(delay_seconds=0.3)
@@ -30,15 +30,15 @@ def proxy() -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def node(proxy: Proxy) -> Iterator[Node]:
+def store(proxy: Proxy) -> Iterator[RedisServer]:
     engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"), budget_ms=BUDGET_SECONDS * 1000)
-    one = engine._transport.nodes[0]  # type: ignore[union-attr]
+    one = engine._topology.servers[0]  # type: ignore[union-attr]
     yield one
     engine.close()
 
 
 class Opened:
-    """What a ``Link`` needs of redis-py, around a socket that is connected already."""
+    """What a ``RedisConnection`` needs of redis-py, around a socket that is connected already."""
 
     def __init__(self, opened: socket.socket) -> None:
         self._opened = opened
@@ -59,24 +59,25 @@ def test_an_answer_that_has_arrived_is_read_however_late_it_is(late_seconds: flo
     # More than is read at once, so that the second look comes after the deadline.
     answer = b"a" * 100_000
     ours, theirs = socket.socketpair()
-    with theirs, contextlib.closing(Link(Opened(ours), timeout_seconds=5)) as link:  # type: ignore[arg-type] # as far as it is asked
+    ours_opened = RedisConnection(Opened(ours), timeout_seconds=5)  # type: ignore[arg-type] # as far as it is asked
+    with theirs, contextlib.closing(ours_opened) as connection:
         theirs.sendall(b"$%d\r\n%b\r\n" % (len(answer), answer))
-        assert link.receive(1, time.monotonic() - late_seconds) == [answer]
+        assert connection.receive(1, time.monotonic() - late_seconds) == [answer]
 
 
-def test_a_server_that_is_asked_late_has_half_a_budget_of_its_own(node: Node, proxy: Proxy) -> None:
-    wait_until(lambda: node.call(node.trial, 1, now=time.monotonic()) is not None)
+def test_a_server_that_is_asked_late_has_half_a_budget_of_its_own(store: RedisServer, proxy: Proxy) -> None:
+    wait_until(lambda: store.call(store.prober.probe, 1, now=time.monotonic()) is not None)
     proxy.fault = SLOW
     long_ago = time.monotonic() - BUDGET_SECONDS
-    assert node.call(node.trial, 1, now=long_ago, is_late=True)
+    assert store.call(store.prober.probe, 1, now=long_ago, is_late=True)
 
 
 def test_a_server_that_is_asked_by_a_connection_that_was_waited_for_has_half_a_budget_too(
-    node: Node, proxy: Proxy
+    store: RedisServer, proxy: Proxy
 ) -> None:
-    wait_until(lambda: node.call(node.trial, 1, now=time.monotonic()) is not None)
+    wait_until(lambda: store.call(store.prober.probe, 1, now=time.monotonic()) is not None)
     proxy.fault = SLOW
     almost_over = time.monotonic() - 0.69 * BUDGET_SECONDS
-    link = node._wait_for_link(almost_over, is_patient=False)
-    link.send(node.trial)
-    assert node.finish(link, node.trial, 1, now=almost_over)
+    connection = store._wait_for_connection(almost_over, is_patient=False)
+    connection.send(store.prober.probe)
+    assert store.finish((connection, store.prober.probe, 1, almost_over, False))

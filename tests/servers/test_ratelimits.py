@@ -11,9 +11,9 @@ import pytest
 
 from app.ratelimit import parse_storage_uri
 from app.ratelimit.engine import Engine
-from app.ratelimit.inspection import REFUSALS_TOLD_AT_ONCE
-from app.ratelimit.node import Node
 from app.ratelimit.plan import Charge, compile_plan
+from app.ratelimit.redis import RedisServer as StoreServer
+from app.ratelimit.redis.inspection import REFUSALS_TOLD_AT_ONCE
 from tests.cli.conftest import Operator
 from tests.factories import Browser, Factory
 from tests.servers.redis_clusters import running_cluster
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from app.ratelimit.link import Reply
+    from app.ratelimit.redis.protocol import Reply
 
 pytestmark = pytest.mark.server("redis")
 
@@ -184,11 +184,11 @@ def test_many_refusals_are_told_in_portions_that_seem_no_outage(
     told = [(now - age, Counter({("login-60", name): 2 for name in names})) for age in range(15)]
     sizes: list[int] = []
 
-    def call(node: Node, payload: bytes, replies_count: int, **times: Any) -> list[Reply]:
+    def call(store: StoreServer, payload: bytes, replies_count: int, **times: Any) -> list[Reply]:
         sizes.append(replies_count)
-        return node.finish(node.start(payload, **times), payload, replies_count, **times)
+        return store.finish(store.start(payload, replies_count, **times))
 
-    monkeypatch.setattr(Node, "call", call)
+    monkeypatch.setattr(StoreServer, "call", call)
     monkeypatch.setattr(engine.refused, "take_untold", lambda: told)
     engine.inspector.tell_refused()
     assert max(sizes) == REFUSALS_TOLD_AT_ONCE + 1

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from app.ratelimit import scripts
-from app.ratelimit.link import Link, ReplyError, pack_command
-from app.ratelimit.storage_uri import parse_storage_uri
+from app.ratelimit.redis import parse_storage_uri, scripts
+from app.ratelimit.redis.connection import RedisConnection
+from app.ratelimit.redis.protocol import ReplyError, pack_command
 from tests.ratelimit_model import StoreMachine
 from tests.servers.redis_servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from app.ratelimit.decision import Store, Values
     from app.ratelimit.plan import Charge
+    from app.ratelimit.store import Values
+    from tests.ratelimit_model import ClockedStore
 
 
 class ClockedRedisStore:
     """The real scripts on a real server, told the time by the test."""
 
-    def __init__(self, link: Link, machine: StoreMachine) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection, machine: StoreMachine) -> None:
+        self._connection = connection
         self._machine = machine
 
     def decide(self, charges: Sequence[Charge]) -> Values:
@@ -39,35 +40,35 @@ class ClockedRedisStore:
         self._ask(scripts.pack_refund(charges, stamps))
 
     def _ask(self, payload: bytes) -> bytes | int | None:
-        reply = self._link.exchange(payload, 1, deadline=float("inf"))[0]
+        reply = self._connection.exchange(payload, 1, deadline=float("inf"))[0]
         if isinstance(reply, Exception):
             raise reply
         return reply
 
 
 @functools.cache
-def _link() -> tuple[RedisServer, Link]:
+def _connection() -> tuple[RedisServer, RedisConnection]:
     server = RedisServer().start()
     uri = parse_storage_uri(f"redis://127.0.0.1:{server.port}")
-    link = Link(uri.make_connection(None, timeout_seconds=5), timeout_seconds=5)
-    for reply in link.exchange(scripts.LOAD_ALL, scripts.LOAD_ALL_COUNT, deadline=float("inf")):
+    connection = RedisConnection(uri.make_connection(None, timeout_seconds=5), timeout_seconds=5)
+    for reply in connection.exchange(scripts.LOAD_ALL, scripts.LOAD_ALL_COUNT, deadline=float("inf")):
         assert not isinstance(reply, ReplyError), reply
-    return server, link
+    return server, connection
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _server() -> Iterator[None]:
     yield
-    server, link = _link()
-    link.close()
+    server, connection = _connection()
+    connection.close()
     server.stop()
 
 
 class RedisMachine(StoreMachine):
-    def make_store(self) -> Store:
-        _server, link = _link()
-        link.exchange(pack_command(b"FLUSHALL"), 1, deadline=float("inf"))
-        return ClockedRedisStore(link, self)
+    def make_store(self) -> ClockedStore:
+        _server, connection = _connection()
+        connection.exchange(pack_command(b"FLUSHALL"), 1, deadline=float("inf"))
+        return ClockedRedisStore(connection, self)
 
 
 TestRedisAgainstModel = RedisMachine.TestCase

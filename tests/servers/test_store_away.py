@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ratelimit import Charge, Engine, Fallback, Plan, compile_plan, parse_storage_uri
-from app.ratelimit.decision import StoreAwayError
-from app.ratelimit.link import LinkError
+from app.ratelimit.redis.protocol import ConnectionFailed
+from app.ratelimit.store import StoreUnavailable
 from tests.servers.harness.proxy import NO_FAULT, Fault, Proxy
 from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
 
@@ -48,11 +48,11 @@ def ask(engine: Engine, subject: str = "someone", plan: Plan = PLAN, cost: int =
     return decision
 
 
-def hold_links(engine: Engine, count: int) -> None:
+def hold_connections(engine: Engine, count: int) -> None:
     """Have as many connections to the store open as so many decisions at once need."""
-    node = engine._transport.nodes[0]  # type: ignore[union-attr]
-    for link in [node.take(time.monotonic(), is_patient=True) for _ in range(count)]:
-        node.give_back(link)
+    store = engine._topology.servers[0]  # type: ignore[union-attr]
+    for connection in [store.take(time.monotonic(), is_patient=True) for _ in range(count)]:
+        store.pool.give_back(connection)
 
 
 def wait_for_return(engine: Engine) -> None:
@@ -81,7 +81,7 @@ def test_after_one_silence_no_decision_waits_and_a_store_that_stays_silent_is_le
 def test_of_many_connections_to_a_silent_store_one_is_tried(server: RedisServer) -> None:
     engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"), budget_ms=200)
     wait_until(lambda: not ask(engine).is_local)
-    hold_links(engine, 4)
+    hold_connections(engine, 4)
     server.freeze()
     try:
         assert ask(engine).is_local
@@ -125,7 +125,7 @@ def test_a_strict_decision_hears_an_answer_that_is_late(server: RedisServer) -> 
 def test_strict_decisions_wait_for_a_silent_store_until_it_is_given_up_and_no_longer(server: RedisServer) -> None:
     engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{server.port}"), budget_ms=200)
     wait_until(lambda: not ask(engine).is_local)
-    hold_links(engine, 2)
+    hold_connections(engine, 2)
     server.freeze()
     try:
         waits: list[float] = []
@@ -154,27 +154,29 @@ def test_strict_decisions_wait_for_a_silent_store_until_it_is_given_up_and_no_lo
 def test_a_connection_from_before_an_outage_is_not_used_after_it_and_tells_nothing_of_the_server(
     engine: Engine,
 ) -> None:
-    node = engine._transport.nodes[0]  # type: ignore[union-attr]
-    kept, broken = (node.take(time.monotonic(), is_patient=True) for _ in range(2))
-    node.trip("a test")
+    store = engine._topology.servers[0]  # type: ignore[union-attr]
+    kept, broken = (store.take(time.monotonic(), is_patient=True) for _ in range(2))
+    store.open_breaker("a test")
     wait_for_return(engine)
-    node.give_back(kept)
-    assert node.take(time.monotonic()) is not kept
-    with pytest.raises(StoreAwayError):
-        node.fail(broken, LinkError("reset"))
-    assert not node.is_away
+    store.pool.give_back(kept)
+    fresh = store.take(time.monotonic())
+    assert fresh is not kept
+    store.pool.give_back(fresh)
+    with pytest.raises(StoreUnavailable):
+        store.fail(broken, ConnectionFailed("reset"))
+    assert not store.is_away
 
 
 def test_a_killed_store_is_used_again_after_its_restart_over_as_many_connections(
     server: RedisServer, engine: Engine
 ) -> None:
-    hold_links(engine, 5)
+    hold_connections(engine, 5)
     server.kill()
     assert ask(engine).is_local
     server.start()
     wait_until(lambda: not engine.is_degraded, seconds=10, what="the return of the store")
     # All but the one that found out.
-    assert len(engine._transport.nodes[0]._idle) == 4  # type: ignore[union-attr]
+    assert len(engine._topology.servers[0].pool._idle) == 4  # type: ignore[union-attr]
     assert not ask(engine).is_local
 
 
@@ -275,7 +277,7 @@ def test_a_flushed_script_cache_costs_nothing_but_time(server: RedisServer, engi
 def test_connections_that_the_server_closed_while_idle_are_no_outage(server: RedisServer, engine: Engine) -> None:
     with server.client() as client:
         client.client_kill_filter(_type="normal")
-    time.sleep(1.1)  # links are looked at again only after a second of idleness
+    time.sleep(1.1)  # connections are looked at again only after a second of idleness
     assert ask(engine).is_admitted
     assert not engine.is_degraded
 

@@ -16,11 +16,11 @@ from tests.ratelimit_model import StoreMachine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.ratelimit.decision import Store
+    from tests.ratelimit_model import ClockedStore
 
 
 class MemoryMachine(StoreMachine):
-    def make_store(self) -> Store:
+    def make_store(self) -> ClockedStore:
         return MemoryStore(clock=lambda: self.now)
 
 

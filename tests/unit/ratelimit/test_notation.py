@@ -17,7 +17,7 @@ from app.ratelimit import (
     parse_limits,
     parse_storage_uri,
 )
-from app.ratelimit.cluster import find_slot
+from app.ratelimit.redis.cluster import find_slot
 from app.ratelimit.subject import SUBJECT_MAX_LENGTH
 
 if TYPE_CHECKING:
@@ -110,13 +110,13 @@ def test_an_ipv6_customer_is_one_subject(address: str, normal: str) -> None:
 def test_every_kind_of_storage_uri() -> None:
     assert parse_storage_uri("memory://").kind == "memory"
     single = parse_storage_uri("redis://us%40er:p%3A%2F@h:7000/3")
-    assert (single.username, single.password, single.addresses, single.database) == ("us@er", "p:/", (("h", 7000),), 3)
-    assert parse_storage_uri("redis://h").addresses == (("h", 6379),)
-    assert parse_storage_uri("redis://[::1]:7000").addresses == (("::1", 7000),)
+    assert (single.username, single.password, single.hosts, single.database) == ("us@er", "p:/", (("h", 7000),), 3)
+    assert parse_storage_uri("redis://h").hosts == (("h", 6379),)
+    assert parse_storage_uri("redis://[::1]:7000").hosts == (("::1", 7000),)
     unix = parse_storage_uri("unix:///run/redis.sock?db=2")
     assert (unix.kind, unix.path, unix.database) == ("unix", "/run/redis.sock", 2)
     cluster = parse_storage_uri("rediss+cluster://u:p@a:1,b,[::1]:3")
-    assert cluster.addresses == (("a", 1), ("b", 6379), ("::1", 3))
+    assert cluster.hosts == (("a", 1), ("b", 6379), ("::1", 3))
     assert cluster.is_tls
     sentinel = parse_storage_uri("redis+sentinel://a:1,b:2/mymaster?db=4&sentinel_password=s")
     assert (sentinel.service, sentinel.database, sentinel.sentinel_password) == ("mymaster", 4, "s")

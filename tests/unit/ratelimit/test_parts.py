@@ -1,4 +1,4 @@
-"""The small parts: the wire's replies, what is owed, refusals, the commands."""
+"""The small parts: the wire's replies, what the store has not heard of, refusals, the commands."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.ratelimit import Charge, compile_plan, scripts
-from app.ratelimit.arrears import ENTRIES_MAX, SUBJECTS_MAX, Arrears
-from app.ratelimit.decision import Decision, Part, StoreAwayError
-from app.ratelimit.link import LinkError, ReplyError, pack_command, parse_replies
+from app.ratelimit import Charge, compile_plan
+from app.ratelimit.decision import Decision, Part
+from app.ratelimit.redis import scripts
+from app.ratelimit.redis.protocol import ConnectionFailed, ReplyError, pack_command, parse_replies
 from app.ratelimit.refusals import NAMES_MAX, RefusalCache, RefusalTally
+from app.ratelimit.store import StoreUnavailable
+from app.ratelimit.unsynced import ENTRIES_MAX, SUBJECTS_MAX, UnsyncedCharges
 
 PLAN = compile_plan("5/minute;50/hour")
 
@@ -35,11 +37,11 @@ def test_replies_that_came_in_part_are_waited_for(values: list[bytes], cut: int)
 
 
 def test_who_does_not_speak_the_protocol_is_left() -> None:
-    with pytest.raises(LinkError):
+    with pytest.raises(ConnectionFailed):
         parse_replies(b"HTTP/1.1 400 Bad Request\r\n", 1)
-    with pytest.raises(StoreAwayError):
+    with pytest.raises(StoreUnavailable):
         scripts.read_values(b"short")
-    with pytest.raises(StoreAwayError):
+    with pytest.raises(StoreUnavailable):
         scripts.read_values(7)
 
 
@@ -53,31 +55,31 @@ def test_the_ready_made_command_is_the_plain_one(first: str, second: str, cost: 
         assert scripts.pack_decide(some) == plain
 
 
-def test_what_is_owed_is_bounded_and_counts_longer_rather_than_shorter() -> None:
-    arrears = Arrears()
+def test_what_the_store_has_not_heard_of_is_bounded_and_counts_longer_rather_than_shorter() -> None:
+    unsynced = UnsyncedCharges()
     for number in range(ENTRIES_MAX * 2):
-        arrears.add(Charge(PLAN, "one"), number)
-    entries = arrears.take("one")
+        unsynced.add(Charge(PLAN, "one"), number)
+    entries = unsynced.take("one")
     assert len(entries) == ENTRIES_MAX
     assert sum(charge.cost for charge, _ in entries) == ENTRIES_MAX * 2
     assert entries[0][1] >= ENTRIES_MAX // 2
     for number in range(SUBJECTS_MAX + 5):
-        arrears.add(Charge(PLAN, f"s{number}"), 0)
-    assert len(arrears) == SUBJECTS_MAX
+        unsynced.add(Charge(PLAN, f"s{number}"), 0)
+    assert len(unsynced) == SUBJECTS_MAX
 
 
-def test_what_was_given_back_or_handed_over_is_owed_no_more() -> None:
-    arrears = Arrears()
+def test_what_was_given_back_or_handed_over_is_handed_over_no_more() -> None:
+    unsynced = UnsyncedCharges()
     charge = Charge(PLAN, "one")
-    arrears.add(charge, 5)
-    assert arrears.remove(charge, 5)
-    assert not arrears.remove(charge, 5)
-    assert not arrears
-    arrears.add(charge, 6)
-    taken = arrears.take("one")
-    arrears.add(charge, 7)
-    arrears.put_back("one", taken)
-    assert [at_us for _, at_us in arrears.take("one")] == [6, 7]
+    unsynced.add(charge, 5)
+    assert unsynced.remove(charge, 5)
+    assert not unsynced.remove(charge, 5)
+    assert not unsynced
+    unsynced.add(charge, 6)
+    taken = unsynced.take("one")
+    unsynced.add(charge, 7)
+    unsynced.restore(taken)
+    assert [at_us for _, at_us in unsynced.take("one")] == [6, 7]
 
 
 def make_refusal(subject: str) -> tuple[Part, Charge]:
@@ -88,16 +90,17 @@ def make_refusal(subject: str) -> tuple[Part, Charge]:
 def test_a_refusal_is_certain_for_its_wait_and_at_most_a_second() -> None:
     cache = RefusalCache()
     part, charge = make_refusal("one")
-    cache.add(part, charge, wait_us=5_000_000, now=100.0)
+    brief = part._replace(values=(1.0, 3e5, *part.values[2:]))
+    cache.add(part, charge, now=100.0)
     found = cache.find([charge], 100.5)
     assert found is not None
-    assert found[1] == 4_500_000
+    assert found.values[1] == 4_500_000
     assert cache.find([Charge(PLAN, "two")], 100.5) is None
     assert cache.find([charge._replace(cost=0)], 100.5) is None
     assert cache.find([charge], 101.1) is None
-    cache.add(part, charge, wait_us=300_000, now=100.0)
+    cache.add(brief, charge, now=100.0)
     assert cache.find([charge], 100.4) is None
-    cache.add(part, charge, wait_us=300_000, now=100.0)
+    cache.add(brief, charge, now=100.0)
     cache.clear()
     assert not cache
 

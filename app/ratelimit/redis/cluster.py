@@ -8,24 +8,26 @@ import logging
 import random
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
 
-from .decision import StoreAwayError
-from .link import Reply, ReplyError, pack_command
-from .node import Node
-from .subject import encode_subject
-from .transport import ADMIN_TIMEOUT_SECONDS, make_client, make_trial
+from app.ratelimit.store import StoreUnavailable
+from app.ratelimit.subject import encode_subject
+
+from .protocol import Reply, ReplyError, pack_command
+from .server import RedisServer
+from .topology import ADMIN_TIMEOUT_SECONDS, make_client, make_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from redis import Redis
-    from redis.connection import Connection
 
-    from .plan import Charge
-    from .storage_uri import Address, StorageUri
+    from app.ratelimit.plan import Charge
+
+    from .storage_uri import HostPort, StorageUri
 
 logger = logging.getLogger("app.ratelimit")
 
@@ -35,7 +37,7 @@ REFRESH_SECONDS_WHILE_AWAY: Final = 0.2
 TRY_AGAIN_SECONDS: Final = 0.002
 _ASKING: Final = pack_command(b"ASKING")
 
-SlotRanges = list[tuple[int, int, "Address"]]
+SlotRanges = list[tuple[int, int, "HostPort"]]
 
 
 def find_slot(subject: str) -> int:
@@ -43,14 +45,14 @@ def find_slot(subject: str) -> int:
     return binascii.crc_hqx(encode_subject(subject).encode(), 0) % SLOTS_COUNT
 
 
-class ClusterTransport:
+class ClusterTopology:
     """Asks the master of each subject's slot; a master that is away takes only its own subjects with it.
 
     The topology is read on a background thread: at the first decision, every ``REFRESH_SECONDS``, when a server
     redirects, and all the time while a master is away. A redirection is followed at once, within the same budget.
     """
 
-    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[Node], None]) -> None:
+    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[RedisServer], None]) -> None:
         self._uri = uri
         self._timeout_seconds = timeout_seconds
         self._topology_timeout_seconds = max(0.25, 4 * timeout_seconds)
@@ -59,8 +61,8 @@ class ClusterTransport:
 
     def reset_after_fork(self) -> None:
         """Begin anew in a child process."""
-        self._nodes: dict[Address, Node] = {}
-        self._slots: list[Node | None] = [None] * SLOTS_COUNT
+        self._servers: dict[HostPort, RedisServer] = {}
+        self._slots: list[RedisServer | None] = [None] * SLOTS_COUNT
         self._condition = threading.Condition(threading.Lock())
         self._follower: threading.Thread | None = None
         self._is_refresh_wanted = False
@@ -69,41 +71,41 @@ class ClusterTransport:
         self._is_closed = False
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def servers(self) -> Sequence[RedisServer]:
         """Every master known."""
-        return tuple(self._nodes.values())
+        return tuple(self._servers.values())
 
     @property
     def is_degraded(self) -> bool:
         """Whether some subjects, or all, have no server to decide about them."""
-        return self._has_failed or any(node.is_away for node in self.nodes)
+        return self._has_failed or any(server.is_away for server in self.servers)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def route(self, charges: Sequence[Charge]) -> list[tuple[Node, Sequence[Charge]]]:
+    def route(self, charges: Sequence[Charge]) -> list[tuple[RedisServer, Sequence[Charge]]]:
         """Return which master decides which of ``charges``: one call for each slot.
 
         Raises:
-            StoreAwayError: no master is known yet, or a slot has none.
+            StoreUnavailable: no master is known yet, or a slot has none.
         """
         if not self._is_known:
             self._wait_for_topology()
         if len(charges) == 1:
-            return [(self._find_node(find_slot(charges[0].subject)), charges)]
+            return [(self._find_server(find_slot(charges[0].subject)), charges)]
         by_slot: dict[int, list[Charge]] = {}
         for charge in charges:
             by_slot.setdefault(find_slot(charge.subject), []).append(charge)
-        return [(self._find_node(slot), together) for slot, together in by_slot.items()]
+        return [(self._find_server(slot), together) for slot, together in by_slot.items()]
 
-    def _find_node(self, slot: int) -> Node:
-        node = self._slots[slot]
-        if node is None:
+    def _find_server(self, slot: int) -> RedisServer:
+        server = self._slots[slot]
+        if server is None:
             self._want_refresh()
-            raise StoreAwayError(f"slot {slot}")
-        return node
+            raise StoreUnavailable(f"slot {slot}")
+        return server
 
     def _redirect(
-        self, node: Node, error: ReplyError, payload: bytes, replies_count: int, deadline: float
+        self, server: RedisServer, error: ReplyError, payload: bytes, replies_count: int, deadline: float
     ) -> list[Reply] | None:
         """Follow the cluster's own word on where a call belongs; it was not carried out where it was refused."""
         if error.code not in {"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"}:
@@ -113,46 +115,42 @@ class ClusterTransport:
             return None
         began = deadline - self._timeout_seconds
         if time.monotonic() > deadline:
-            raise StoreAwayError(node.name)
+            raise StoreUnavailable(server.name)
         if error.code == "TRYAGAIN":
             # A subject's keys are on the move one by one: neither server has them all for a moment.
             time.sleep(TRY_AGAIN_SECONDS)
-            return node.call(payload, replies_count, now=began, is_late=True)
+            return server.call(payload, replies_count, now=began, is_late=True)
         slot_text, _, place = error.detail.partition(" ")
         host, _, port = place.rpartition(":")
-        target = self._get_node((host or self._uri.addresses[0][0], int(port)))
+        target = self._get_server((host or self._uri.hosts[0][0], int(port)))
         if error.code == "MOVED":
             self._slots[int(slot_text)] = target
             return target.call(payload, replies_count, now=began, is_late=True)
         if replies_count != 1:
-            raise StoreAwayError(node.name)
+            raise StoreUnavailable(server.name)
         return target.call(_ASKING + payload, 2, now=began, is_late=True)[1:]
 
     # --- the topology -------------------------------------------------------------------------------------------------
 
-    def _get_node(self, address: Address) -> Node:
+    def _get_server(self, host_port: HostPort) -> RedisServer:
         with self._condition:
-            node = self._nodes.get(address)
-            if node is None and not self._is_closed:
-
-                def connect(*, timeout_seconds: float) -> Connection:
-                    return self._uri.make_connection(address, timeout_seconds=timeout_seconds)
-
-                node = self._nodes[address] = Node(
-                    "{}:{}".format(*address),
-                    connect,
+            server = self._servers.get(host_port)
+            if server is None and not self._is_closed:
+                server = self._servers[host_port] = RedisServer(
+                    "{}:{}".format(*host_port),
+                    partial(self._uri.make_connection, host_port),
                     timeout_seconds=self._timeout_seconds,
-                    trial=make_trial(),
+                    probe=make_probe(),
                     on_change=self._note_change,
                     redirect=self._redirect,
                 )
-        if node is None:
-            raise StoreAwayError("closed")
-        return node
+        if server is None:
+            raise StoreUnavailable("closed")
+        return server
 
-    def _note_change(self, node: Node) -> None:
+    def _note_change(self, server: RedisServer) -> None:
         self._want_refresh()
-        self._on_change(node)
+        self._on_change(server)
 
     def _want_refresh(self) -> None:
         with self._condition:
@@ -174,7 +172,7 @@ class ClusterTransport:
             while not self._is_known:
                 left_seconds = deadline - time.monotonic()
                 if self._has_failed or left_seconds <= 0:
-                    raise StoreAwayError("topology")
+                    raise StoreUnavailable("topology")
                 self._condition.wait(left_seconds)
 
     def _follow(self) -> None:
@@ -182,7 +180,7 @@ class ClusterTransport:
             is_done = self._refresh()
             with self._condition:
                 self._is_refresh_wanted = self._is_refresh_wanted and not is_done
-                is_calm = is_done and not any(node.is_away for node in self._nodes.values())
+                is_calm = is_done and not any(server.is_away for server in self._servers.values())
                 pause = REFRESH_SECONDS if is_calm else REFRESH_SECONDS_WHILE_AWAY
                 until = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
                 while not self._is_closed and (left_seconds := until - time.monotonic()) > 0:
@@ -195,9 +193,9 @@ class ClusterTransport:
     def _refresh(self) -> bool:
         """Read the topology from whoever tells it; say whether anybody did."""
         self._is_refresh_wanted = False
-        known = sorted(self._nodes.items(), key=lambda item: (item[1].is_away, random.random()))  # noqa: S311
-        for address in itertools.chain((address for address, _node in known), self._uri.addresses):
-            ranges = self._ask_topology(address)
+        known = sorted(self._servers.items(), key=lambda item: (item[1].is_away, random.random()))  # noqa: S311
+        for host_port in itertools.chain((host_port for host_port, _server in known), self._uri.hosts):
+            ranges = self._ask_for_slots(host_port)
             if ranges:
                 self._apply(ranges)
                 return True
@@ -208,8 +206,8 @@ class ClusterTransport:
             logger.warning("rate limit store: no node of the cluster answers; this process decides by itself")
         return False
 
-    def _ask_topology(self, address: Address) -> SlotRanges:
-        connection = self._uri.make_connection(address, timeout_seconds=self._topology_timeout_seconds)
+    def _ask_for_slots(self, host_port: HostPort) -> SlotRanges:
+        connection = self._uri.make_connection(host_port, timeout_seconds=self._topology_timeout_seconds)
         try:
             connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
             connection.send_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call] # likewise
@@ -220,45 +218,45 @@ class ClusterTransport:
             connection.disconnect()  # type: ignore[no-untyped-call] # likewise
         ranges = []
         for first, last, primary, *_replicas in answer:
-            host = primary[0].decode() if primary[0] else address[0]
+            host = primary[0].decode() if primary[0] else host_port[0]
             ranges.append((int(first), int(last), (host, int(primary[1]))))
         return ranges
 
     def _apply(self, ranges: SlotRanges) -> None:
-        slots: list[Node | None] = [None] * SLOTS_COUNT
-        owned: dict[Node, set[int]] = {}
-        for first, last, address in ranges:
-            node = self._get_node(address)
-            slots[first : last + 1] = [node] * (last + 1 - first)
-            owned.setdefault(node, set()).update(range(first, last + 1))
-        for node, own_slots in owned.items():
-            node.trial = next(
-                make_trial(subject)
+        slots: list[RedisServer | None] = [None] * SLOTS_COUNT
+        owned: dict[RedisServer, set[int]] = {}
+        for first, last, host_port in ranges:
+            server = self._get_server(host_port)
+            slots[first : last + 1] = [server] * (last + 1 - first)
+            owned.setdefault(server, set()).update(range(first, last + 1))
+        for server, own_slots in owned.items():
+            server.prober.probe = next(
+                make_probe(subject)
                 for subject in (f"probe:{number}" for number in itertools.count())
                 if find_slot(subject) in own_slots
             )
         with self._condition:
-            gone = [address for address, node in self._nodes.items() if node not in owned]
-            closed = [self._nodes.pop(address) for address in gone]
+            gone = [host_port for host_port, server in self._servers.items() if server not in owned]
+            closed = [self._servers.pop(host_port) for host_port in gone]
             self._slots = slots
             was_known, self._is_known, self._has_failed = self._is_known, True, False
             self._condition.notify_all()
-        for node in closed:
-            node.close(is_waiting=False)
+        for server in closed:
+            server.close(is_waiting=False)
         if closed or not was_known:
             # Degraded may have ended by a failover alone, without any breaker that closed.
             self._on_change(next(iter(owned)))
 
     def clients(self) -> Iterator[Redis]:
         """Yield a client for each master."""
-        for address in [*self._uri.addresses]:
-            ranges = self._ask_topology(address)
+        for host_port in self._uri.hosts:
+            ranges = self._ask_for_slots(host_port)
             if ranges:
                 break
         else:
             raise RedisError("no node of the cluster answers")
-        for address in sorted({address for _first, _last, address in ranges}):
-            with make_client(self._uri, address) as client:
+        for host_port in sorted({master for _first, _last, master in ranges}):
+            with make_client(self._uri, host_port) as client:
                 yield client
 
     def close(self) -> None:
@@ -267,7 +265,7 @@ class ClusterTransport:
             self._is_closed = True
             self._condition.notify_all()
             follower = self._follower
-        for node in self.nodes:
-            node.close()
+        for server in self.servers:
+            server.close()
         if follower is not None:
             follower.join(timeout=ADMIN_TIMEOUT_SECONDS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Kind = Literal["memory", "single", "unix", "sentinel", "cluster"]
-Address = tuple[str, int]
+HostPort = tuple[str, int]
 
 _SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
     "memory": ("memory", False),
@@ -76,7 +76,7 @@ class StorageUri:
 
     kind: Kind
     is_tls: bool = False
-    addresses: tuple[Address, ...] = ()
+    hosts: tuple[HostPort, ...] = ()
     path: str = ""
     database: int = 0
     service: str = ""
@@ -107,14 +107,14 @@ class StorageUri:
             return {}
         return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **dict(self.tls_files)}
 
-    def make_connection(self, address: Address | None, *, timeout_seconds: float) -> Connection:
-        """Return an unopened connection to ``address``, or to the socket's path."""
+    def make_connection(self, host_port: HostPort | None, *, timeout_seconds: float) -> Connection:
+        """Return an unopened connection to ``host_port``, or else to the only host or the socket's path."""
         arguments = self.connection_arguments(timeout_seconds=timeout_seconds)
         if self.kind == "unix":
             make_unix_connection: Any = UnixDomainSocketConnection
             connection: Connection = make_unix_connection(path=self.path, **arguments)  # not one, but with its face
             return connection
-        host, port = address or self.addresses[0]
+        host, port = host_port or self.hosts[0]
         connection_class = VerifiedConnection if self.is_tls else Connection
         return connection_class(host=host, port=port, **arguments)
 
@@ -154,7 +154,7 @@ def parse_storage_uri(text: str) -> StorageUri:
     return StorageUri(
         kind=kind,
         is_tls=is_tls,
-        addresses=() if kind == "unix" else _parse_hosts(hosts, default_port=_PORTS[kind]),
+        hosts=() if kind == "unix" else _parse_hosts(hosts, default_port=_PORTS[kind]),
         path=_require(path.startswith("/") and path, "a unix socket needs its absolute path") if kind == "unix" else "",
         database=_parse_database(path, options, kind=kind),
         service=_parse_service(path) if kind == "sentinel" else "",
@@ -194,8 +194,8 @@ def _parse_options(query: str, *, kind: Kind, is_tls: bool) -> dict[str, str]:
     return options
 
 
-def _parse_hosts(text: str, *, default_port: int) -> tuple[Address, ...]:
-    addresses = []
+def _parse_hosts(text: str, *, default_port: int) -> tuple[HostPort, ...]:
+    host_ports = []
     for part in text.split(","):
         try:
             parsed = urlsplit(f"x://{part}")
@@ -204,8 +204,8 @@ def _parse_hosts(text: str, *, default_port: int) -> tuple[Address, ...]:
             raise StorageUriError("a port is no number from 1 to 65535") from None
         if not host or port == 0:
             raise StorageUriError("a host is missing")
-        addresses.append((unquote(host), port or default_port))
-    return tuple(addresses)
+        host_ports.append((unquote(host), port or default_port))
+    return tuple(host_ports)
 
 
 def _parse_database(path: str, options: Mapping[str, str], *, kind: Kind) -> int:

@@ -7,35 +7,36 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .plan import Charge
 
 SUBJECTS_MAX: Final = 50_000
 ENTRIES_MAX: Final = 150
 
-# A charge's plan and cost, and when it was made, on this process's clock in microseconds.
+# A charge, and when it was made, on this process's monotonic clock in microseconds.
 Entry = tuple["Charge", int]
 
 
-class Arrears:
+class UnsyncedCharges:
     """Charges by subject; handed to the store together with the subject's next decision there."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[str, list[Entry]] = OrderedDict()
-        self._lock = threading.Lock()
+        self.reset_after_fork()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def reset_after_fork(self) -> None:
-        """Leave the parent's debts to the parent."""
-        self._entries = OrderedDict()
+        """Leave to the parent what the parent has to tell."""
+        self._entries: OrderedDict[str, list[Entry]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, charge: Charge, now_us: int) -> None:
-        """Remember ``charge``, made at ``now_us``."""
+    def add(self, charge: Charge, at_us: int) -> None:
+        """Remember ``charge``, made at ``at_us``."""
         with self._lock:
             entries = self._entries.setdefault(charge.subject, [])
-            entries.append((charge, now_us))
+            entries.append((charge, at_us))
             if len(entries) > ENTRIES_MAX:
                 self._fold(entries)
             if len(self._entries) > SUBJECTS_MAX:
@@ -52,28 +53,25 @@ class Arrears:
                 del entries[0]
                 return
 
-    def take(self, subject: str) -> list[Entry]:
-        """Return what is owed for ``subject``, which is now the caller's to hand over or to put back."""
+    def take(self, *subjects: str) -> list[Entry]:
+        """Return all about ``subjects``, which is now the caller's to hand over or to restore."""
         with self._lock:
-            return self._entries.pop(subject, [])
+            return [entry for subject in subjects for entry in self._entries.pop(subject, ())]
 
-    def put_back(self, subject: str, entries: list[Entry]) -> None:
+    def restore(self, entries: Sequence[Entry]) -> None:
         """Remember again what could not be handed over."""
         with self._lock:
-            self._entries[subject] = entries + self._entries.get(subject, [])
+            for entry in reversed(entries):
+                self._entries.setdefault(entry[0].subject, []).insert(0, entry)
 
-    def remove(self, charge: Charge, now_us: int) -> bool:
-        """Forget the charge made at ``now_us``, which was given back; say whether it was still owed."""
+    def remove(self, charge: Charge, at_us: int) -> bool:
+        """Forget the charge made at ``at_us``, which was given back; say whether the store had yet to hear of it."""
         with self._lock:
             entries = self._entries.get(charge.subject, [])
             try:
-                entries.remove((charge, now_us))
+                entries.remove((charge, at_us))
             except ValueError:
                 return False
             if not entries:
                 del self._entries[charge.subject]
             return True
-
-    def clear(self, subject: str) -> None:
-        """Forget everything about ``subject``."""
-        self.take(subject)

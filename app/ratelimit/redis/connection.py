@@ -1,7 +1,7 @@
 """One connection to a Redis server, opened by redis-py and then spoken to directly.
 
 redis-py connects, authenticates, selects the database and does TLS. The exchange itself is one write and one read:
-its pool, retry and parser layers cost more than the decision, and its timeouts are for each read, not for the whole.
+redis-py's pool, retry and parser layers cost more than the decision, and its timeouts cover a read, not an exchange.
 """
 
 from __future__ import annotations
@@ -15,33 +15,18 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
+from .protocol import ConnectionFailed, parse_replies
+
 if TYPE_CHECKING:
     from redis.connection import Connection
 
-Reply = bytes | int | None | Exception
+    from .protocol import Reply
 
 _READ_SIZE: Final = 65536
-_CRLF: Final = b"\r\n"
 # A kernel timeout ends a read with EAGAIN.
 _SILENCES: Final = (TimeoutError, BlockingIOError)
 LAST_LOOK_SECONDS: Final = 0.001
 HAS_KERNEL_TIMEOUTS: Final = sys.platform in {"linux", "darwin"}
-
-
-class ReplyError(Exception):
-    """The server answered, and the answer is an error; ``code`` is its first word."""
-
-    def __init__(self, text: str) -> None:
-        self.code, _, self.detail = text.partition(" ")
-        super().__init__(text)
-
-
-class LinkError(Exception):
-    """The connection broke, or the answer did not come in time: then it is a silence."""
-
-    def __init__(self, text: str, *, is_silence: bool = False) -> None:
-        self.is_silence = is_silence
-        super().__init__(text)
 
 
 class Connect(Protocol):
@@ -51,7 +36,7 @@ class Connect(Protocol):
         """Return the connection."""
 
 
-class Link:
+class RedisConnection:
     """An open connection: used by one thread at a time, and dropped after its first failure."""
 
     __slots__ = ("_connection", "_has_kernel_timeout", "_socket", "_timeout_seconds", "generation", "used_at")
@@ -80,7 +65,7 @@ class Link:
         """Send packed commands and return their replies, before ``deadline`` (on the monotonic clock).
 
         Raises:
-            LinkError: the connection is of no further use; whether the commands were carried out is unknown.
+            ConnectionFailed: the connection is of no further use; whether the commands were carried out is unknown.
         """
         self.send(payload)
         return self.receive(replies_count, deadline)
@@ -89,18 +74,18 @@ class Link:
         """Send packed commands.
 
         Raises:
-            LinkError: the connection is of no further use.
+            ConnectionFailed: the connection is of no further use.
         """
         try:
             self._socket.sendall(payload)
         except OSError as error:
-            raise LinkError(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
+            raise ConnectionFailed(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
 
     def receive(self, replies_count: int, deadline: float) -> list[Reply]:
         """Return the replies to what was sent, before ``deadline`` (on the monotonic clock).
 
         Raises:
-            LinkError: the connection is of no further use; whether the commands were carried out is unknown.
+            ConnectionFailed: the connection is of no further use; whether the commands were carried out is unknown.
         """
         try:
             data = self._socket.recv(_READ_SIZE)
@@ -109,10 +94,10 @@ class Link:
                 if replies is not None:
                     return replies
                 if not data:
-                    raise LinkError("the server closed the connection")
+                    raise ConnectionFailed("the server closed the connection")
                 data = self._read_more(data, deadline)
         except OSError as error:
-            raise LinkError(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
+            raise ConnectionFailed(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
 
     def _read_more(self, data: bytes, deadline: float) -> bytes:
         usual_seconds = self._timeout_seconds
@@ -121,7 +106,7 @@ class Link:
         more = self._socket.recv(_READ_SIZE)
         self._set_timeout(usual_seconds)
         if not more:
-            raise LinkError("the server closed the connection")
+            raise ConnectionFailed("the server closed the connection")
         return data + more
 
     def limit_wait(self, seconds: float) -> None:
@@ -153,55 +138,3 @@ class Link:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
         else:
             self._socket.settimeout(max(seconds, 0.000_001))
-
-
-def pack_command(*arguments: bytes) -> bytes:
-    """Return a command as the wire takes it."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    parts += [b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in arguments]
-    return b"".join(parts)
-
-
-def parse_replies(data: bytes, count: int) -> list[Reply] | None:
-    """Return the ``count`` replies in ``data``, or None while they are not all there.
-
-    Raises:
-        LinkError: this is no Redis server.
-    """
-    replies: list[Reply] = []
-    place = 0
-    for _ in range(count):
-        end = data.find(_CRLF, place)
-        if end < 0:
-            return None
-        kind, head = data[place], data[place + 1 : end]
-        place = end + 2
-        if kind == 36:  # $
-            length = int(head)
-            if length < 0:
-                replies.append(None)
-                continue
-            if len(data) < place + length + 2:
-                return None
-            replies.append(data[place : place + length])
-            place += length + 2
-        elif kind == 58:  # :
-            replies.append(int(head))
-        elif kind == 43:  # +
-            replies.append(head)
-        elif kind == 45:  # -
-            replies.append(ReplyError(head.decode("utf-8", "replace")))
-        else:
-            raise LinkError("the answer is not in Redis' protocol")
-    return replies
-
-
-def check_replies(replies: list[Reply]) -> None:
-    """Let no error among ``replies`` pass.
-
-    Raises:
-        LinkError: there is one.
-    """
-    for reply in replies:
-        if isinstance(reply, ReplyError):
-            raise LinkError(reply.code)

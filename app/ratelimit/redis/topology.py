@@ -1,4 +1,4 @@
-"""The ways to a store: which server is asked about which subject."""
+"""Which server is asked about which subject: one server, or the master that sentinels name."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 from redis.sentinel import Sentinel
 
-from . import scripts
-from .node import Node
-from .plan import Charge, Plan, make_limit
+from app.ratelimit.plan import Charge, Plan, make_limit
+
+from .scripts import pack_decide
+from .server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from redis.connection import Connection
 
-    from .storage_uri import Address, StorageUri
+    from .storage_uri import HostPort, StorageUri
 
 ADMIN_TIMEOUT_SECONDS = 5.0
 
 
-class Transport(Protocol):
+class Topology(Protocol):
     """Knows the servers, and which of them has which subject."""
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def servers(self) -> Sequence[RedisServer]:
         """Every server known."""
 
     @property
     def is_degraded(self) -> bool:
         """Whether some subjects, or all, have no server to decide about them."""
 
-    def route(self, charges: Sequence[Charge]) -> list[tuple[Node, Sequence[Charge]]]:
+    def route(self, charges: Sequence[Charge]) -> list[tuple[RedisServer, Sequence[Charge]]]:
         """Return which server decides which of ``charges``; what stands together is decided by one call.
 
         Raises:
-            StoreAwayError: no server is known yet.
+            StoreUnavailable: no server is known yet.
         """
 
     def clients(self) -> Iterator[Redis]:
@@ -55,51 +56,54 @@ class Transport(Protocol):
         """Close every connection."""
 
 
-def make_trial(subject: str = "probe") -> bytes:
+def make_probe(subject: str = "probe") -> bytes:
     """Return a decision that changes nothing of anybody's and shows that the server can take decisions."""
-    return scripts.pack_decide([Charge(Plan([make_limit(120, seconds=1, scope="probe")]), subject)])
+    return pack_decide([Charge(Plan([make_limit(120, seconds=1, scope="probe")]), subject)])
 
 
-def make_client(uri: StorageUri, address: Address | None) -> Redis:
+def make_client(uri: StorageUri, host_port: HostPort | None) -> Redis:
     """Return a client of redis-py for one server."""
-    connection = uri.make_connection(address, timeout_seconds=ADMIN_TIMEOUT_SECONDS)
+    connection = uri.make_connection(host_port, timeout_seconds=ADMIN_TIMEOUT_SECONDS)
     arguments = uri.connection_arguments(timeout_seconds=ADMIN_TIMEOUT_SECONDS)
     if uri.kind == "unix":
         arguments["path"] = uri.path
     else:
-        arguments["host"], arguments["port"] = address or uri.addresses[0]
+        arguments["host"], arguments["port"] = host_port or uri.hosts[0]
     return Redis(connection_pool=ConnectionPool(connection_class=type(connection), **arguments))
 
 
-class SingleTransport:
+class SingleTopology:
     """One server, by TCP, TLS or a unix socket."""
 
-    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[Node], None]) -> None:
+    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[RedisServer], None]) -> None:
         self._uri = uri
-        self._node = Node(
-            uri.path or "{}:{}".format(*uri.addresses[0]),
+        self._server = RedisServer(
+            self._name_server(),
             self._connect,
             timeout_seconds=timeout_seconds,
-            trial=make_trial(),
+            probe=make_probe(),
             on_change=on_change,
         )
+
+    def _name_server(self) -> str:
+        return self._uri.path or "{}:{}".format(*self._uri.hosts[0])
 
     def _connect(self, *, timeout_seconds: float) -> Connection:
         return self._uri.make_connection(None, timeout_seconds=timeout_seconds)
 
     @property
-    def nodes(self) -> Sequence[Node]:
+    def servers(self) -> Sequence[RedisServer]:
         """The one server."""
-        return (self._node,)
+        return (self._server,)
 
     @property
     def is_degraded(self) -> bool:
         """Whether the server is away."""
-        return self._node.is_away
+        return self._server.is_away
 
-    def route(self, charges: Sequence[Charge]) -> list[tuple[Node, Sequence[Charge]]]:
+    def route(self, charges: Sequence[Charge]) -> list[tuple[RedisServer, Sequence[Charge]]]:
         """Return that the one server decides everything in one call."""
-        return [(self._node, charges)]
+        return [(self._server, charges)]
 
     def clients(self) -> Iterator[Redis]:
         """Yield the one client."""
@@ -108,25 +112,27 @@ class SingleTransport:
 
     def reset_after_fork(self) -> None:
         """Begin anew in a child process."""
-        self._node.reset_after_fork()
+        self._server.reset_after_fork()
 
     def close(self) -> None:
         """Close every connection."""
-        self._node.close()
+        self._server.close()
 
 
-class SentinelTransport(SingleTransport):
+class SentinelTopology(SingleTopology):
     """The server that the sentinels call master; asked for anew with every connection that is opened."""
 
-    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[Node], None]) -> None:
+    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[RedisServer], None]) -> None:
         super().__init__(uri, timeout_seconds=timeout_seconds, on_change=on_change)
-        self._node.name = f"{uri.service} by sentinel"
-        self._last_address: Address | None = None
+        self._last_master: HostPort | None = None
         self._sentinel_timeout_seconds = max(0.25, 4 * timeout_seconds)
 
-    def _find_master(self, timeout_seconds: float) -> Address:
+    def _name_server(self) -> str:
+        return f"{self._uri.service} by sentinel"
+
+    def _find_master(self, timeout_seconds: float) -> HostPort:
         sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py's own
-            self._uri.addresses,
+            self._uri.hosts,
             sentinel_kwargs={
                 "username": self._uri.sentinel_username,
                 "password": self._uri.sentinel_password,
@@ -145,12 +151,12 @@ class SentinelTransport(SingleTransport):
 
     def _connect(self, *, timeout_seconds: float) -> Connection:
         try:
-            self._last_address = self._find_master(self._sentinel_timeout_seconds)
+            self._last_master = self._find_master(self._sentinel_timeout_seconds)
         except RedisError:
             # Sentinels that are all away take no working master with them.
-            if self._last_address is None:
+            if self._last_master is None:
                 raise
-        return self._uri.make_connection(self._last_address, timeout_seconds=timeout_seconds)
+        return self._uri.make_connection(self._last_master, timeout_seconds=timeout_seconds)
 
     def clients(self) -> Iterator[Redis]:
         """Yield a client for the master of now."""

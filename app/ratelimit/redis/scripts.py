@@ -8,17 +8,18 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from .decision import StoreAwayError, Values
-from .link import Reply, pack_command
-from .plan import EXACT_AMOUNT_MAX
-from .subject import encode_subject
+from app.ratelimit.plan import EXACT_AMOUNT_MAX
+from app.ratelimit.store import StoreUnavailable, Values
+from app.ratelimit.subject import encode_subject
+
+from .protocol import Reply, pack_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .plan import Charge, Plan
+    from app.ratelimit.plan import Charge
 
-_FOLDER: Final = Path(__file__).with_name("scripts")
+_FOLDER: Final = Path(__file__).with_name("lua")
 _ANSWERS: Final = {fields: struct.Struct(f"<{fields}d") for fields in range(3, 3 + 3 * 65, 3)}
 _REFUND: Final = struct.Struct("<ddd")
 _MERGE: Final = struct.Struct("<ddddd")
@@ -56,14 +57,11 @@ _COUNTS: Final = [b"$%d\r\n%d\r\n" % (len(str(keys)), keys) for keys in range(65
 
 def pack_decide(charges: Sequence[Charge]) -> bytes:
     """Return the command that decides ``charges`` together, all of whose keys are in one place."""
-    if len(charges) == 1:
-        plan, subject, cost, _kind = charges[0]
-        keys_count = len(plan.rows)
-        keys, spec = plan.fill_keys(encode_subject(subject).encode()), plan.spec(cost)
-    else:
-        keys_count = sum(len(charge.plan.rows) for charge in charges)
-        keys = b"".join([charge.plan.fill_keys(encode_subject(charge.subject).encode()) for charge in charges])
-        spec = b"".join([charge.plan.spec(charge.cost) for charge in charges])
+    keys_count, keys, spec = 0, b"", b""
+    for plan, subject, cost, _kind in charges:
+        keys_count += len(plan.rows)
+        keys += plan.fill_keys(encode_subject(subject).encode())
+        spec += plan.spec(cost)
     return b"%b%b%b$%d\r\n%b\r\n" % (_HEADS[keys_count], _COUNTS[keys_count], keys, len(spec), spec)
 
 
@@ -79,8 +77,9 @@ def pack_refund(charges: Sequence[Charge], stamps: Sequence[float]) -> bytes:
     return _pack_script(REFUND, keys, spec)
 
 
-def pack_merge(plan: Plan, subject: str, cost: int, *, age_us: float) -> bytes:
+def pack_merge(charge: Charge, *, age_us: float) -> bytes:
     """Return the command that adds what was admitted ``age_us`` microseconds ago without this server."""
+    plan, subject, cost, _kind = charge
     spec = b"".join(_MERGE.pack(limit.amount, limit.window_us, limit.bucket_us, cost, age_us) for limit in plan.limits)
     return _pack_script(MERGE, plan.name_keys(subject), spec, b"%d" % EXACT_AMOUNT_MAX)
 
@@ -94,11 +93,11 @@ def read_values(reply: Reply) -> Values:
     """Return the numbers in a script's answer.
 
     Raises:
-        StoreAwayError: this is no answer.
+        StoreUnavailable: this is no answer.
     """
     if not isinstance(reply, bytes):
-        raise StoreAwayError("not an answer")
+        raise StoreUnavailable("not an answer")
     answer = _ANSWERS.get(len(reply) // 8)
     if answer is None:
-        raise StoreAwayError("not an answer")
+        raise StoreUnavailable("not an answer")
     return answer.unpack(reply)
