@@ -6,7 +6,7 @@ import contextlib
 import gc
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from redis.exceptions import ResponseError
 
@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 THREADS = 8
 # A decision that waited for the store; a thread that merely waited for its turn on a busy core is quicker.
 SLOW_SECONDS = 0.015
+# What the slowest decision may take while a store falls silent: a budget, and for strict limits the patience as well.
+SLOWEST_SECONDS = 0.030
+SLOWEST_STRICT_SECONDS = 0.300
 PAUSE_SECONDS = 0.002
 CLUSTER_SLOWEST_SECONDS = 0.1
+
+
+class Row(NamedTuple):
+    """One decision: when it began, how long it took, whether this process made it by itself, by a strict limit."""
+
+    began_at: float
+    took: float
+    is_local: bool
+    is_strict: bool
 
 
 class Load:
@@ -36,8 +48,7 @@ class Load:
         self._guesses = compile_plan("10/hour", scope="guesses", is_strict=True)
         self._subjects = subjects
         self._is_stopped = False
-        # (when it began, how long it took, whether this process decided by itself), for each thread
-        self.rows: list[list[tuple[float, float, bool]]] = [[] for _ in range(threads)]
+        self.rows: list[list[Row]] = [[] for _ in range(threads)]
         # (when it was due to wake, how much later it did): what the machine's other work costs whoever only sleeps
         self.delays: list[list[tuple[float, float]]] = [[] for _ in range(threads)]
         self.guesses_admitted = [0] * threads
@@ -65,7 +76,7 @@ class Load:
                 )
                 started = time.monotonic()
                 decision = self._engine.decide(charge)
-                self.rows[place].append((started, time.monotonic() - started, decision.is_local))
+                self.rows[place].append(Row(started, time.monotonic() - started, decision.is_local, is_guess))
                 if is_guess:
                     self.guesses_admitted[place] += decision.is_admitted
                 due = time.monotonic() + PAUSE_SECONDS
@@ -74,17 +85,20 @@ class Load:
         except BaseException as error:  # noqa: BLE001 - counted as an error of the run
             self.errors.append(error)
 
-    def between(self, begin: float, end: float) -> list[list[float]]:
-        """Return the durations of the decisions that began in that time, for each thread."""
-        return [[took for at, took, _ in rows if begin <= at < end] for rows in self.rows]
+    def between(self, begin: float, end: float, *, is_strict: bool) -> list[list[float]]:
+        """Return the durations of the decisions of that kind that began in that time, for each thread."""
+        return [
+            [row.took for row in rows if begin <= row.began_at < end and row.is_strict is is_strict]
+            for rows in self.rows
+        ]
 
     def latest_wake(self, begin: float, end: float) -> float:
         """Return by how much a mere sleep that ended in that time was too long, at worst."""
         return max((late for rows in self.delays for due, late in rows if begin <= due < end), default=0.0)
 
-    def slowest(self) -> float:
-        """Return the longest decision."""
-        return max(took for rows in self.rows for _, took, _ in rows)
+    def slowest(self, *, is_strict: bool) -> float:
+        """Return the longest decision of that kind."""
+        return max(row.took for rows in self.rows for row in rows if row.is_strict is is_strict)
 
     def count(self) -> int:
         """Return how many decisions there were."""
@@ -92,7 +106,10 @@ class Load:
 
     def first_remote_after(self, instant: float) -> float:
         """Return when the store first decided again after ``instant``."""
-        return min((at for rows in self.rows for at, _, is_local in rows if at > instant and not is_local), default=1e9)
+        return min(
+            (row.began_at for rows in self.rows for row in rows if row.began_at > instant and not row.is_local),
+            default=1e9,
+        )
 
 
 def bench_frozen(report: Report, *, seconds: float) -> None:
@@ -116,22 +133,26 @@ def bench_frozen(report: Report, *, seconds: float) -> None:
             time.sleep(3)
         after = engine.decide(Charge(merged, "m", 0))
         engine.close()
-    during = load.between(frozen_at - 0.05, thawed_at)
-    slow = [sum(took > SLOW_SECONDS for took in rows) for rows in during]
-    everything = [took for rows in during for took in rows]
-    most_slow, slowest = max(slow), max(everything)
-    # The one slow try of each thread is judged by the line above; the rest is what requests live with.
-    rest = sorted(everything)[: len(everything) - sum(slow)]
+    rest: list[float] = []
+    for kind, is_strict, most_seconds in (
+        ("decisions", False, SLOWEST_SECONDS),
+        ("decisions by a strict limit", True, SLOWEST_STRICT_SECONDS),
+    ):
+        during = load.between(frozen_at - 0.05, thawed_at, is_strict=is_strict)
+        slow = [sum(took > SLOW_SECONDS for took in rows) for rows in during]
+        everything = sorted(took for rows in during for took in rows)
+        report.add(
+            f"Redis silent for {seconds:.0f} s, {THREADS} threads: slow {kind} of a thread; the slowest",
+            f"≤ 1; ≤ {most_seconds * 1000:.0f} ms",
+            ours=f"{max(slow)}; {everything[-1] * 1000:.1f} ms",
+            peer="5 to 10 s each (redis-py's own timeouts)",
+            result=f"{len(everything):,} decisions, {len(load.errors)} errors;"
+            f" a sleep took up to {load.latest_wake(frozen_at - 0.05, thawed_at) * 1000:.1f} ms too long",
+            is_reached=max(slow) <= 1 and everything[-1] <= most_seconds and not load.errors,
+        )
+        # The one slow try of each thread is judged by the line above; the rest is what requests live with.
+        rest += everything[: len(everything) - sum(slow)]
     p99_ms = percentile(rest, 0.99) * 1000
-    report.add(
-        f"Redis silent for {seconds:.0f} s, {THREADS} threads: slow decisions of a thread; the slowest",
-        "≤ 1; ≤ 30 ms",
-        ours=f"{most_slow}; {slowest * 1000:.1f} ms",
-        peer="5 to 10 s each (redis-py's own timeouts)",
-        result=f"{len(everything):,} decisions, {len(load.errors)} errors;"
-        f" a sleep took up to {load.latest_wake(frozen_at - 0.05, thawed_at) * 1000:.1f} ms too long",
-        is_reached=most_slow <= 1 and slowest <= 0.030 and not load.errors,
-    )
     report.add(
         "the same: 99th percentile of the rest",
         "≤ 0.3 ms",
@@ -149,7 +170,7 @@ def bench_frozen(report: Report, *, seconds: float) -> None:
         is_reached=sum(load.guesses_admitted) <= 10,
     )
     back_after = load.first_remote_after(thawed_at) - thawed_at
-    paid = [took for rows in load.between(thawed_at, thawed_at + 3) for took in rows]
+    paid = [row.took for rows in load.rows for row in rows if thawed_at <= row.began_at < thawed_at + 3]
     report.add(
         "recovery after Redis returns; the slowest decision meanwhile",
         "≤ 1.2 s; no probe paid for",
@@ -205,15 +226,15 @@ def bench_cluster(report: Report, *, failovers: int) -> None:
 
 def _report_group(report: Report, what: str, load: Load, engine: Engine) -> None:
     wait_until(lambda: not engine.is_degraded, what=f"the end of: {what}")
-    slowest = load.slowest()
-    local = sum(is_local for rows in load.rows for _, _, is_local in rows)
+    slowest, slowest_strict = load.slowest(is_strict=False), load.slowest(is_strict=True)
+    local = sum(row.is_local for rows in load.rows for row in rows)
     report.add(
-        f"{what}: the slowest decision; errors",
-        "≤ 100 ms; 0",
-        ours=f"{slowest * 1000:.1f} ms; {len(load.errors)}",
+        f"{what}: the slowest decision, and by a strict limit; errors",
+        f"≤ {CLUSTER_SLOWEST_SECONDS * 1000:.0f} ms, ≤ {SLOWEST_STRICT_SECONDS * 1000:.0f} ms; 0",
+        ours=f"{slowest * 1000:.1f} ms, {slowest_strict * 1000:.1f} ms; {len(load.errors)}",
         peer="0.60 s a call with redis-py's default retries (frozen)",
         result=f"{load.count():,} decisions, {local:,} of them by this process",
-        is_reached=slowest <= CLUSTER_SLOWEST_SECONDS and not load.errors,
+        is_reached=slowest <= CLUSTER_SLOWEST_SECONDS and slowest_strict <= SLOWEST_STRICT_SECONDS and not load.errors,
     )
 
 
