@@ -14,7 +14,7 @@ from app.models import Role, User
 from app.permissions import ADMIN_ROLE, PERMISSIONS
 from app.security import Actor, Client
 from app.services import accounts, ratelimits, roles, users
-from app.services.accounts import EmailTaken, UserNotFound
+from app.services.accounts import EmailTaken, InvalidCredentials, SignIn, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.ratelimits import RateLimitState, UnknownRole
 from app.services.roles import RoleNotFound
@@ -175,6 +175,30 @@ def test_a_role_that_is_changed_while_two_delete_it_goes_once_and_is_unknown_to_
         *deleted, updated = run_at_once(app, delete, delete, update)
         assert sorted(type(outcome).__name__ for outcome in deleted) == ["NoneType", "RoleNotFound"], deleted
         assert updated is Role or isinstance(updated, RoleNotFound), updated
+
+
+def test_a_user_who_is_deleted_while_getting_a_role_and_a_session_is_unknown_to_whoever_comes_later(
+    app: Flask,
+) -> None:
+    factory, actor = Factory(app), Actor.system()
+    role = factory.role("users:read").name
+    for _ in range(ROUNDS):
+        user = factory.user()
+
+        def assign(user: Any = user) -> object:
+            return type(users.assign_role(user.id, role, actor=actor))
+
+        def sign_in(user: Any = user) -> object:
+            client = Client(ip="127.0.0.1", user_agent="")
+            return type(accounts.authenticate(email=user.email, password=PASSWORD, is_remembered=False, client=client))
+
+        def delete(user: Any = user) -> object:
+            return users.delete_user(user.id, actor=actor)
+
+        outcomes = run_at_once(app, assign, delete, sign_in, assign)
+        assert outcomes[1] is None
+        kinds = {outcome if isinstance(outcome, type) else type(outcome) for outcome in outcomes}
+        assert kinds <= {User, SignIn, UserNotFound, InvalidCredentials, type(None)}, outcomes
 
 
 def test_only_an_address_that_is_there_already_is_called_taken(app: Flask, factory: Factory) -> None:
