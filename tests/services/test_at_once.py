@@ -211,6 +211,26 @@ def test_only_an_address_that_is_there_already_is_called_taken(app: Flask, facto
             assert not is_duplicate(caught.value, Role.name)
 
 
+@pytest.mark.parametrize("service", ["register", "create_user", "create_role"])
+def test_another_constraint_that_is_violated_is_not_called_what_is_usual(
+    app: Flask, factory: Factory, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, actor = factory.user(), Actor.system()
+    client = Client(ip="127.0.0.1", user_agent="")
+    email = "new@example.com"
+    services: dict[str, Callable[[], object]] = {
+        "register": lambda: accounts.register(email=email, password=PASSWORD, name="", client=client),
+        "create_user": lambda: users.create_user(email=email, name="", password=None, actor=actor),
+        "create_role": lambda: roles.create_role(name="new", description="", permissions=[], actor=actor),
+    }
+    taken = Role(name=ADMIN_ROLE, description="") if service != "create_role" else User(email=user.email, name="")
+    with app.app_context():
+        # In the same transaction as the deed itself.
+        monkeypatch.setattr("app.services.audit.record", lambda *_, **__: db.session.add(taken))
+        with pytest.raises(sa.exc.IntegrityError):
+            services[service]()
+
+
 def test_of_many_who_register_one_address_at_once_one_gets_it(app: Flask) -> None:
     for number in range(ROUNDS):
         client = Client(ip="127.0.0.1", user_agent="")
