@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.measure import Report
-from bench.ratelimit import accuracy, outages, sizes, throughput
+from bench.ratelimit import accuracy, outages, sizes, strict, throughput
 from tests.servers.redis_servers import running
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def main() -> None:
             "adversary": lambda: accuracy.bench_adversary(report, server),
             "processes": lambda: accuracy.bench_processes(report, server),
             "clocks": lambda: accuracy.bench_clocks(report, server),
+            "strict": lambda: strict.bench_strict(report),
             "frozen": lambda: outages.bench_frozen(report, seconds=freeze_seconds),
             "cluster": lambda: outages.bench_cluster(report, failovers=failovers),
             "sentinel": lambda: outages.bench_sentinel(report),
