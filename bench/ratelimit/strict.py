@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit.storage_uri import parse_storage_uri
 from tests.servers.harness.proxy import Fault, Proxy
 from tests.servers.redis_servers import running, wait_until
 
@@ -48,7 +49,7 @@ def bench_strict(report: Report) -> None:
 
 
 def _start(stack: ExitStack, *ports: int) -> list[Engine]:
-    engines = [Engine(f"redis://127.0.0.1:{port}", workers=len(ports)) for port in ports]
+    engines = [Engine(parse_storage_uri(f"redis://127.0.0.1:{port}"), workers=len(ports)) for port in ports]
     for engine in engines:
         stack.callback(engine.close)
         wait_until(lambda engine=engine: not engine.decide(Charge(STRICT, "warm", 0)).is_local)  # type: ignore[misc]

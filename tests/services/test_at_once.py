@@ -14,10 +14,11 @@ from app.models import Role, User
 from app.permissions import ADMIN_ROLE, PERMISSIONS
 from app.security import Actor, Client
 from app.services import accounts, ratelimits, roles, users
-from app.services.accounts import EmailTaken, InvalidCredentials, SignIn, UserNotFound
+from app.services.accounts import EmailTaken, InvalidCredentials, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.ratelimits import RateLimitState, UnknownRole
 from app.services.roles import RoleNotFound
+from app.services.sessions import SignIn
 from tests.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
