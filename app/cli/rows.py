@@ -7,10 +7,9 @@ import json
 import re
 from typing import IO, TYPE_CHECKING, Any, Final
 
-import marshmallow as ma
 from marshmallow import ValidationError, fields, validate
 
-from app.http.bodies import parse_json
+from app.http.bodies import flatten_messages, parse_json
 from app.models import NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.schemas import Input
@@ -18,8 +17,6 @@ from app.schemas.values import Email, Instant, Text
 from app.security import UnsupportedHash, parse_stored_hash
 from app.services.imports import Fault, ImportedUser
 from app.utils import MalformedBody
-
-from .terminal import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -176,10 +173,10 @@ def _check_header(header: list[str], line: int) -> Iterator[Fault]:
 
 def _check(line: int, values: Mapping[str, Any]) -> Iterator[ImportedUser | Fault]:
     try:
-        loaded = _SCHEMA.load(values, unknown=ma.RAISE)
+        loaded = _SCHEMA.load(values)
     except ValidationError as error:
-        for field, reason in flatten(error.messages):
-            yield Fault(line, field, reason)
+        for field, reasons in flatten_messages(error.messages).items():
+            yield from (Fault(line, field, reason) for reason in reasons)
         return
     del loaded["mfa_enabled"]
     roles = loaded.pop("roles", None)

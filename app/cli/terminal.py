@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.database import DatabaseUnavailable
 from app.database.locks import LockTimeout
 from app.emails import canonicalize_email
+from app.http.bodies import flatten_messages
 from app.utils import AppError, describe_stack, escape_controls
 
 if TYPE_CHECKING:
@@ -145,17 +146,8 @@ def load(schema: Any, values: Mapping[str, object]) -> dict[str, Any]:  # noqa: 
     try:
         loaded: dict[str, Any] = schema.load(values)
     except ValidationError as error:
-        raise Failure("; ".join(f"{field}: {text}" for field, text in flatten(error.messages))) from error
+        raise Failure(_join(flatten_messages(error.messages))) from error
     return loaded
-
-
-def flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - Marshmallow's nested messages
-    """Return Marshmallow's messages as (field, text)."""
-    if isinstance(messages, dict):
-        return [
-            pair for key, value in messages.items() for pair in flatten(value, f"{path}.{key}" if path else str(key))
-        ]
-    return [(path, str(message)) for message in messages]
 
 
 def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -166,6 +158,8 @@ def make_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
 
 
 def _describe(error: AppError) -> str:
-    if not error.errors:
-        return error.detail
-    return "; ".join(f"{field}: {text}" for field, texts in error.errors.items() for text in texts)
+    return _join(error.errors) if error.errors else error.detail
+
+
+def _join(errors: Mapping[str, Iterable[str]]) -> str:
+    return "; ".join(f"{field}: {text}" for field, texts in errors.items() for text in texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -170,8 +170,7 @@ def _open_target(file: str) -> Iterator[IO[str]]:
 def _show_progress(label: str, length: int) -> Iterator[Any]:
     """Yield a function to call with each amount done; a bar on standard error shows the progress to people."""
     if not is_progress_shown() or not length:
-        with nullcontext():
-            yield lambda _amount: None
+        yield lambda _amount: None
         return
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield bar.update

@@ -127,15 +127,14 @@ class StrictParser(FlaskParser):
         del req, schema, error_status_code, error_headers
         messages: Any = error.messages
         location = next(iter(messages))
-        raise InvalidInput(errors=dict(_flatten(messages[location], ""))) from error
+        raise InvalidInput(errors=flatten_messages(messages[location])) from error
 
 
-def _flatten(messages: Any, path: str) -> list[tuple[str, list[str]]]:
-    """Return ``[(field, [message])]``; an item of a list is named ``field.0``, the whole body ``body``."""
-    if isinstance(messages, dict):
-        return [
-            pair
-            for key, value in messages.items()
-            for pair in _flatten(value, path if key == "_schema" else f"{path}.{key}".lstrip("."))
-        ]
-    return [(path or "body", [str(message) for message in messages])]
+def flatten_messages(messages: Any, path: str = "") -> dict[str, list[str]]:
+    """Return Marshmallow's messages by field; an item of a list is named ``field.0``, the whole body ``body``."""
+    if not isinstance(messages, dict):
+        return {path or "body": [str(message) for message in messages]}
+    flat: dict[str, list[str]] = {}
+    for key, value in messages.items():
+        flat |= flatten_messages(value, path if key == "_schema" else f"{path}.{key}".lstrip("."))
+    return flat

@@ -69,7 +69,3 @@ class Principal(UserMixin):  # type: ignore[misc] # Flask-Login ships no types
         self.session = session
         self.user = user
         self.permissions = user.permissions
-
-    def get_id(self) -> str:
-        """Return the session's id; Flask-Login's cookie carries a token instead, see ``start_browser_session``."""
-        return str(self.session.id)
