@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from app.ratelimit import Charge, Engine, compile_plan
-from app.ratelimit.storage_uri import parse_storage_uri
+from app.ratelimit.redis.storage_uri import parse_storage_uri
 from tests.servers.harness.proxy import Fault, Proxy
 from tests.servers.redis_servers import running, wait_until
 
