@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import current_app
 
-from app.database.resuming import find_interrupted
+from app.database.resumable_migrations import find_interrupted
 from app.extensions import db
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from alembic import context
 
-from app.database import lift_time_limits, resuming
+from app.database import lift_time_limits, resumable_migrations
 from app.database.locks import hold_lock
 from app.database.schema import find_orphans, keeping_referring_rows, limit_lock_waits, retry_while_locked
 from app.database.search_index import is_search_object
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _is_ours(_thing: object, name: str | None, _kind: str, _is_reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's signature
     """Leave out what belongs to the search and to the migrations themselves: no model knows it."""
-    return not is_search_object(name) and name != resuming.TABLE
+    return not is_search_object(name) and name != resumable_migrations.TABLE
 
 
 def run_migrations() -> None:
@@ -59,7 +59,7 @@ def _migrate() -> None:
             render_as_batch=connection.dialect.name == "sqlite",
         )
         with context.begin_transaction():
-            resuming.run_migrations(context.get_context(), context.script)
+            resumable_migrations.run_migrations(context.get_context(), context.script)
 
 
 def _refuse_orphans(ctx: MigrationContext, *_: object, **__: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from app.cli.doctor import check_files
 from app.database import parse_database_url
-from app.database.resuming import TABLE
+from app.database.resumable_migrations import TABLE
 from app.extensions import db
 from tests.cli.conftest import Operator
 from tests.servers.redis_servers import find_free_port, running
