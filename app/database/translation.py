@@ -58,9 +58,10 @@ class ErrorTranslator:
         elif kind is Kind.READ_ONLY:
             # SQLite opens a file that may not be written to for reading, and that connection stays so. What writes
             # outside a transaction of its own is told the same, and is a mistake of ours.
-            is_meant = context.connection is not None and context.connection.info.get(IS_WRITE)
-            context.is_disconnect = bool(is_meant)
-            kind = kind if is_meant else Kind.OTHER
+            is_meant = context.connection is not None and bool(context.connection.info.get(IS_WRITE))
+            context.is_disconnect = is_meant
+            # A new connection to a file in a closed folder cannot make the log beside it.
+            kind = Kind.CLOSED if context.connection is None else kind if is_meant else Kind.OTHER
         if _is_committing(context.connection) and not is_rolled_back(error):
             return CommitOutcomeUnknown()
         if context.connection is None and kind is Kind.OTHER:

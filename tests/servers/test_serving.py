@@ -220,6 +220,7 @@ def test_a_malformed_request_is_a_problem(start: Callable[..., Process], raw: by
     problem = json.loads(body)
     assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
     assert problem["status"] == status
+    assert problem["detail"].endswith(".")
     assert problem["type"] == f"urn:gatehouse:problem:{problem['code']}"
     assert f"X-Request-ID: {problem['request_id']}".encode() in head
 

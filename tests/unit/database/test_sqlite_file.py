@@ -150,3 +150,34 @@ def test_a_folder_that_cannot_be_written_to_is_named_as_the_reason(folder: Path)
         (folder / "closed").mkdir(mode=0o500)
         with pytest.raises(DatabaseUnavailable, match="cannot be made: Permission denied"):
             count(make_engine(parse_database_url(f"sqlite:///{folder}/closed/app.db")))
+
+
+@pytest.mark.parametrize(("closed", "mode", "open_mode"), [("app.db", 0o000, 0o600), (".", 0o555, 0o777)])
+def test_a_file_or_folder_that_was_closed_for_a_moment_is_named_and_used_again(
+    folder: Path, closed: str, mode: int, open_mode: int
+) -> None:
+    engine = make_engine(parse_database_url(f"sqlite:///{folder}/app.db"))
+    with without_privilege():
+        create_table(engine)
+        engine.dispose()
+    (folder / closed).chmod(mode)
+    with without_privilege(), pytest.raises(DatabaseUnavailable, match="cannot be opened, or its folder not be"):
+        insert(engine)
+    (folder / closed).chmod(open_mode)
+    with without_privilege():
+        insert(engine)
+        assert count(engine) == 1
+    engine.dispose()
+
+
+@pytest.mark.parametrize("closed", ["app.db", "."])
+def test_a_look_tells_of_a_file_and_a_folder_that_cannot_be_written_to(
+    folder: Path, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(parse_database_url(f"sqlite:///{folder}/app.db"))
+    create_table(engine)
+    assert look(engine) == "ok"
+    # For root every file can be written to, unless the whole file system is read-only.
+    monkeypatch.setattr("app.database.sqlite_file.os.access", lambda path, _mode: path != folder / closed)
+    assert look(engine) == "read_only"
+    engine.dispose()
