@@ -28,6 +28,14 @@ class Line:
     is_reached: bool
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How long a line is measured."""
+
+    rounds: int = ROUNDS
+    seconds: float = 2.0
+
+
 @dataclass
 class Report:
     """The lines so far; each is printed as soon as it is known."""
@@ -40,6 +48,31 @@ class Report:
         self.lines.append(line)
         mark = "ok  " if line.is_reached else "MISS"
         print(f"{mark} {measure} | {target} | ours {ours} | peer {peer} | {result}", flush=True)
+
+    def compare(
+        self,
+        measure: str,
+        *,
+        ours: float,
+        peer: float,
+        least: float | None = None,
+        most: float | None = None,
+        unit: str = "",
+        note: str = "",
+    ) -> None:
+        """Add a line about a ratio that has to be ``least`` or more, or ``most`` or less."""
+        ratio = ratio_of(ours, peer)
+        is_reached = (least is None or ratio >= least) and (most is None or ratio <= most)
+        target = f"≥ {least:g} x" if least is not None else f"≤ {most:g} x" if most is not None else "(for comparison)"
+        digits = 0 if max(ours, peer) >= 100 else 2
+        self.add(
+            measure,
+            target,
+            ours=f"{ours:,.{digits}f}{unit}",
+            peer=f"{peer:,.{digits}f}{unit}",
+            result=f"{ratio:.2f} x{note}",
+            is_reached=is_reached,
+        )
 
     def write(self, path: Path) -> None:
         """Keep the lines as JSON, for the documentation's table and plot."""

@@ -63,6 +63,16 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def measure_cpu_seconds(self) -> float:
+        """Return how long all its processes together have run."""
+        assert self._process is not None
+        ticks = 0
+        for pid in list_tree(self._process.pid):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def measure_memory_mib(self) -> float:
         """Return the proportional set size of all its processes together, in MiB."""
         assert self._process is not None

@@ -13,12 +13,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import load
-from bench.measure import ROUNDS, Report
+from bench.measure import Effort, Report
 from bench.product.servers import KINDS, Servers
-from bench.product.users_me import Effort, bench_users_me
+from bench.product.sign_ins import bench_sign_ins
+from bench.product.user_page import bench_user_page
+from bench.product.users_me import bench_growth, bench_users_me
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def list_benches(report: Report, servers: Servers, *, is_quick: bool) -> dict[str, Callable[[], None]]:
+    """Return every benchmark by its name."""
+    effort = Effort(rounds=3, seconds=1) if is_quick else Effort()
+    middle, most = (2_000, 10_000) if is_quick else (100_000, 1_000_000)
+    benches: dict[str, Callable[[], None]] = {}
+    for kind in KINDS:
+        benches |= {
+            f"users-me-{kind}": functools.partial(bench_users_me, report, servers, kind, effort),
+            f"sign-ins-{kind}": functools.partial(bench_sign_ins, report, servers, kind, effort),
+        }
+    for kind in KINDS:
+        benches |= {
+            f"user-page-{kind}": functools.partial(bench_user_page, report, servers, kind, effort, users=most),
+            f"growth-{kind}": functools.partial(bench_growth, report, servers, kind, effort, sizes=(middle, most)),
+        }
+    return benches
 
 
 def main() -> None:
@@ -34,12 +54,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report()
     has_errors = False
-    effort = Effort(rounds=3, seconds=1) if arguments.quick else Effort(rounds=ROUNDS, seconds=2)
     with Servers() as servers:
-        benches: dict[str, Callable[[], None]] = {
-            f"users-me-{kind}": functools.partial(bench_users_me, report, servers, kind, effort) for kind in KINDS
-        }
-        for name, bench in benches.items():
+        for name, bench in list_benches(report, servers, is_quick=arguments.quick).items():
             if arguments.only in name:
                 try:
                     bench()

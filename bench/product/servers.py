@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.load import Load, compose_request, make_load
+from bench.peers.verifications import PASSWORD, hash_password
 from bench.product import accounts
 from bench.programs import ROOT, THREADS, WORKERS, Program
 from tests.servers.harness.mariadb import MariaDb
@@ -20,7 +22,7 @@ from tests.servers.harness.postgres import Postgres
 from tests.servers.redis_servers import running
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
 KINDS: Final = ("sqlite", "postgresql", "mariadb")
@@ -30,6 +32,7 @@ LIMITS: Final = "100000/second;10000000/minute;100000000/hour"
 # So many people ask in turn; each session notes once a minute that it was seen, as in life.
 PEOPLE: Final = 100
 USERS: Final = 1000
+PAGE_SIZE: Final = 50
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Servers:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._databases: dict[tuple[str, int], Database] = {}
 
     def __enter__(self) -> Self:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatehouse-bench-")))
@@ -81,13 +85,14 @@ class Servers:
         server.make_database(name)
         return server.make_url(database=name)
 
-    @functools.cache  # noqa: B019 - lives as long as the run
-    def make_database(self, kind: str, users: int = USERS, *, password_hash: str | None = None) -> Database:
-        """Make a database of the product with so many users, once."""
-        url = self.make_empty(kind, f"product_{users}" + ("_hashed" if password_hash else ""))
+    def make_database(self, kind: str, users: int = USERS) -> Database:
+        """Return a database of the product with so many users, made once; ``PASSWORD`` is everybody's."""
+        if (kind, users) in self._databases:
+            return self._databases[kind, users]
+        url = self.make_empty(kind, f"product_{users}")
         _run_flask("db", "upgrade", environ=make_environ(url))
-        accounts.fill(url, users, password_hash=password_hash)
-        return Database(kind, url, users)
+        accounts.fill(url, users, password_hash=hash_password())
+        return self._databases.setdefault((kind, users), Database(kind, url, users))
 
     def serve_product(self, database: Database, *, has_redis: bool, **settings: str) -> Program:
         """Return the product on that database, not yet started."""
@@ -104,17 +109,38 @@ class Servers:
         """Return the load of people who ask the product who they are."""
         numbers = [1 + number * database.users // PEOPLE for number in range(PEOPLE)]
         cookies = accounts.make_cookies(make_environ(database.url), numbers)
-        return self.make_load(program, "/api/v1/users/me", cookies)
+        return self.load_path(program, "/api/v1/users/me", cookies)
+
+    def load_first_page(self, database: Database, program: Program) -> Load:
+        """Return the load of an administrator who asks for the first page of the users."""
+        cookies = accounts.make_cookies(make_environ(database.url), [database.users])
+        return self.load_path(program, f"/api/v1/users?limit={PAGE_SIZE}", cookies)
+
+    def load_sign_ins(self, database: Database, program: Program) -> Load:
+        """Return the load of people who sign in one after the other, on devices that were never seen before."""
+        cookie, csrf_token = accounts.make_csrf(make_environ(database.url))
+        requests = [
+            compose_request(
+                "/api/v1/auth/login",
+                f"Cookie: {cookie}",
+                f"X-CSRF-Token: {csrf_token}",
+                port=program.port,
+                method="POST",
+                body=json.dumps({"email": accounts.make_email(number), "password": PASSWORD}).encode(),
+            )
+            for number in range(1, database.users + 1)
+        ]
+        return make_load(self._make_file("load"), program, requests=requests, expected='"csrf_token"')
 
     def load_floor(self, program: Program) -> Load:
         """Return the load of the floor."""
         requests = [compose_request(f"/users/{number}", port=program.port) for number in range(1, PEOPLE + 1)]
-        return make_load(self._make_file("load"), port=program.port, requests=requests, expected="@example.com")
+        return make_load(self._make_file("load"), program, requests=requests, expected="@example.com")
 
-    def make_load(self, program: Program, path: str, cookies: list[str]) -> Load:
-        """Return the load of people with these cookies who ask for ``path``, which answers with their address."""
+    def load_path(self, program: Program, path: str, cookies: Sequence[str]) -> Load:
+        """Return the load of people with these cookies who ask for ``path``, whose answer has their address."""
         requests = [compose_request(path, f"Cookie: {cookie}", port=program.port) for cookie in cookies]
-        return make_load(self._make_file("load"), port=program.port, requests=requests, expected="@example.com")
+        return make_load(self._make_file("load"), program, requests=requests, expected="@example.com")
 
     @functools.cache  # noqa: B019 - lives as long as the run
     def _make_floor_database(self, kind: str) -> str:
