@@ -15,6 +15,8 @@ from typing import Final
 
 import argon2
 import bcrypt
+import nacl.bindings
+import nacl.exceptions
 from argon2.exceptions import VerificationError
 
 # Says whether a password, as the bytes that were hashed, is the right one.
@@ -35,6 +37,8 @@ _MIN_DIGEST_BYTES: Final = 16
 _MAX_DIGEST_BYTES: Final = 64
 
 _argon2 = argon2.PasswordHasher()
+_SODIUM: Final = (argon2.Type.ID, 19, 1)
+_SODIUM_MAX_LENGTH: Final = nacl.bindings.crypto_pwhash_STRBYTES - 1
 
 
 class UnsupportedHash(ValueError):
@@ -75,6 +79,10 @@ def _make_argon2(match: re.Match[str]) -> Check:
     if parameters.hash_len < _MIN_DIGEST_BYTES:
         raise UnsupportedHash("Its digest is too short.")
 
+    # libsodium knows the form that it writes itself, and takes two thirds of the time: it chooses by the processor.
+    if (parameters.type, parameters.version, parameters.parallelism) == _SODIUM and len(text) <= _SODIUM_MAX_LENGTH:
+        return lambda secret: _verify_with_sodium(text.encode(), secret)
+
     def check(secret: bytes) -> bool:
         try:
             return _argon2.verify(text, secret)
@@ -82,6 +90,13 @@ def _make_argon2(match: re.Match[str]) -> Check:
             return False
 
     return check
+
+
+def _verify_with_sodium(text: bytes, secret: bytes) -> bool:
+    try:
+        return nacl.bindings.crypto_pwhash_str_verify(text, secret)
+    except nacl.exceptions.InvalidkeyError:
+        return False
 
 
 def _make_bcrypt(match: re.Match[str]) -> Check:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+import argon2
 import pytest
 
 from app.security import PASSWORD_MAX_LENGTH, PasswordHasher, PasswordPolicy, WeakPassword
@@ -181,6 +182,15 @@ def test_a_hash_with_former_parameters_is_renewed_and_a_current_one_is_not(hashe
     assert hasher.verify(renewed, GOOD[0])
     assert hasher.renew(renewed, GOOD[0]) is None
     assert hasher.renew(None, GOOD[0]) is None
+
+
+def test_a_hash_of_another_library_with_the_same_parameters_is_a_current_one(hasher: PasswordHasher) -> None:
+    other = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+    stored = other.hash(GOOD[0])
+    assert hasher.verify(stored, GOOD[0])
+    assert not hasher.verify(stored, GOOD[1])
+    assert hasher.renew(stored, GOOD[0]) is None
+    assert other.verify(hasher.hash(GOOD[0]), GOOD[0])
 
 
 def test_no_more_hash_at_once_than_allowed(hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch) -> None:
