@@ -1,4 +1,4 @@
-"""Rules about the house itself."""
+"""Rules about the code itself: errors, migrations, commits, imports."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ MAX_LINES: Final = 420  # about 400, says the house
 # Words that say nothing about what is inside.
 VAGUE: Final = {"helper", "helpers", "manager", "common", "misc", "base", "data"}
 
-# For each lock of pyproject.toml: a file and the forbidden line.
+# For each import rule of pyproject.toml: a file, and a line that breaks the rule there.
 BREAKS: Final = {
-    "The stairs: each room imports only from rooms below it": ("services/roles.py", "from app import routes"),
-    "Routes and schemas do not know SQLAlchemy": ("routes/user.py", "import sqlalchemy"),
-    "Services, models and machinery do not know HTTP": ("services/roles.py", "import flask"),
-    "Only the gatekeeper hashes": ("services/accounts.py", "import argon2"),
+    "Each room imports only from rooms below it": ("services/roles.py", "from app import routes"),
+    "Routes and schemas do not import SQLAlchemy": ("routes/user.py", "import sqlalchemy"),
+    "Services, models and the database do not import Flask or Marshmallow": ("services/roles.py", "import flask"),
+    "Only security imports the hashers": ("services/accounts.py", "import argon2"),
 }
 
 
@@ -51,8 +51,8 @@ def list_errors(root: type[AppError] = AppError) -> Iterator[type[AppError]]:
             yield from list_errors(error)
 
 
-def test_there_is_one_commit_in_the_house() -> None:
-    # Below it stands the database's own room, which sets a connection up and writes no row.
+def test_there_is_one_commit_in_the_code() -> None:
+    # The database's own room sets connections up, and writes no row.
     above = [path for path in SOURCES if (ROOT / "app" / "database") not in path.parents]
     calls = [path.name for path in above for _ in re.finditer(r"\.commit\(", path.read_text())]
     assert calls == ["extensions.py"]
@@ -94,7 +94,7 @@ def test_every_error_says_what_happened_and_what_to_do() -> None:
 def test_every_code_that_a_route_may_answer_with_is_in_the_document(app: Flask) -> None:
     document = app.test_client().get("/openapi.json").text
     used = {error.code for error in list_errors() if "code" in vars(error)}
-    # Families that only their members are raised from, answers of no documented route, and faults of commands.
+    # Base classes of which only subclasses are raised, answers outside documented routes, and errors of commands.
     never = {"bad_request", "conflict", "forbidden", "not_found", "unknown_host"}
     commands = {"import_refused", "invalid_role_name", "unknown_permission"}
     missing = {code for code in used - never - commands if f"`{code}`" not in document}
@@ -116,7 +116,7 @@ def test_the_migrations_make_just_what_the_models_describe(app: Flask) -> None:
         opts = {
             "compare_type": True,
             "target_metadata": Base.metadata,
-            # No model knows the search's own tables.
+            # The search's own tables belong to no model.
             "include_object": lambda _thing, name, *_rest: not is_search_object(name),
         }
         context = MigrationContext.configure(connection, opts=opts)
@@ -133,7 +133,7 @@ def test_every_migration_goes_down_and_up_again(app: Flask) -> None:
 
 
 def describe(engine: sa.Engine) -> list[tuple[str, ...]]:
-    """Return what the database says about itself."""
+    """Return the schema of the database, as SQLite keeps it."""
     with engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT type, name, sql FROM sqlite_master ORDER BY type, name"))
         return [tuple(str(value) for value in row) for row in rows]
@@ -147,7 +147,7 @@ def test_every_string_has_a_length_and_every_constraint_a_name() -> None:
         assert all(constraint.name for constraint in table.constraints), table
 
 
-# --- the stairs ---
+# --- the import rules ---
 
 
 def run_lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -158,15 +158,15 @@ def run_lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the house to break things in."""
-    folder = tmp_path_factory.mktemp("house")
+    """A copy of the code to break rules in."""
+    folder = tmp_path_factory.mktemp("copy")
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("__pycache__", "static"))
     return folder
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_each_lock_of_the_stairs_holds_and_was_seen_to_fail(copy: Path, name: str) -> None:
+def test_each_import_rule_fails_when_it_is_broken(copy: Path, name: str) -> None:
     file, line = BREAKS[name]
     path = copy / "app" / file
     whole = path.read_text()
@@ -179,13 +179,13 @@ def test_each_lock_of_the_stairs_holds_and_was_seen_to_fail(copy: Path, name: st
     assert re.search(rf"^{re.escape(name)} BROKEN", result.stdout, re.MULTILINE), result.stdout
 
 
-def test_every_lock_was_broken_once_and_holds_now(copy: Path) -> None:
+def test_every_import_rule_holds_and_was_broken_above(copy: Path) -> None:
     result = run_lint_imports(copy)
     assert result.returncode == 0, result.stdout
     assert set(re.findall(r"^(.*) KEPT$", result.stdout, re.MULTILINE)) == set(BREAKS)
 
 
-def test_a_room_without_a_place_on_the_stairs_is_refused(copy: Path) -> None:
+def test_a_module_without_a_layer_is_refused(copy: Path) -> None:
     path = copy / "app" / "attic.py"
     path.write_text('"""Not on the list."""\n')
     try:
@@ -194,7 +194,7 @@ def test_a_room_without_a_place_on_the_stairs_is_refused(copy: Path) -> None:
         path.unlink()
 
 
-def test_the_version_is_told_once(make_app: Callable[..., Flask]) -> None:
+def test_the_version_is_the_same_everywhere(make_app: Callable[..., Flask]) -> None:
     document = make_app().test_client().get("/openapi.json").get_json()
     assert document["info"]["version"] == package.__version__
     assert f'version = "{package.__version__}"' in (ROOT / "pyproject.toml").read_text()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .conftest import Server
     from .harness.proxy import Proxy
 
-# What the issue promises to a request; the engines of these tests have shorter deadlines.
+# The time within which a request is answered; the engines of these tests have shorter deadlines.
 ANSWER_SECONDS = 5.0
 RECOVERY_SECONDS = 3.0
 
