@@ -24,8 +24,8 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Device and inode, once a connection was made.
-        self._identity: tuple[int, int] | None = None
+        # Device and inode, once there is a file: it may be taken away before the first connection is made.
+        self._identity = self._find_identity()
         self._is_gone = False
 
     def open(self) -> None:
