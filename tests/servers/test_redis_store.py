@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+from app.ratelimit import Charge, compile_plan
 from app.ratelimit.redis import parse_storage_uri, scripts
 from app.ratelimit.redis.connection import RedisConnection
 from app.ratelimit.redis.protocol import ReplyError, pack_command
@@ -17,7 +19,6 @@ from tests.servers.redis_servers import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from app.ratelimit.plan import Charge
     from app.ratelimit.store import Values
     from tests.ratelimit_model import ClockedStore
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class ClockedRedisStore:
     """The real scripts on a real server, told the time by the test."""
 
-    def __init__(self, connection: RedisConnection, machine: StoreMachine) -> None:
+    def __init__(self, connection: RedisConnection, machine: StoreMachine | SimpleNamespace) -> None:
         self._connection = connection
         self._machine = machine
 
@@ -73,3 +74,19 @@ class RedisMachine(StoreMachine):
 
 TestRedisAgainstModel = RedisMachine.TestCase
 TestRedisAgainstModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("notation", ["100/minute", "1000/minute"])
+def test_a_window_that_is_asked_again_is_kept_longer_also_after_its_first_units_have_left(notation: str) -> None:
+    server, connection = _connection()
+    plan = compile_plan(notation, scope="kept")
+    (key,) = plan.name_keys("someone")
+    clock = SimpleNamespace(now=1_800_000_000_000_000)
+    store = ClockedRedisStore(connection, clock)
+    with server.client() as client:
+        for passed_seconds in (0, 50, 15):
+            clock.now += passed_seconds * 1_000_000
+            # As if that time had passed on the server too, where two minutes would soon be over.
+            client.pexpire(key, 70_000)
+            store.decide([Charge(plan, "someone")])
+        assert client.pttl(key) > 110_000
