@@ -18,12 +18,13 @@ from .database import READS_ONCE, DatabaseUnavailable, run_again
 from .ratelimit.adapter import Limiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     import sqlalchemy as sa
     from flask import Flask
 
     from .config import Settings
+    from .database import Lookup
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -69,10 +70,9 @@ class Database:
             yield session
             session.expunge_all()
 
-    def read(self, statement: sa.Executable, parameters: Mapping[str, object]) -> Sequence[sa.Row[Any]]:
-        """Return the rows of one statement that only reads: one round trip, no model, no session."""
-        with self.engine.connect().execution_options(**{READS_ONCE: True}) as connection:
-            return connection.execute(statement, parameters).all()
+    def find(self, lookup: Lookup, value: str) -> Any:  # noqa: ANN401 - a named tuple of the look-up's columns
+        """Return the row that ``lookup`` finds by ``value``, or None: one round trip, no model, no session."""
+        return lookup.find(self.engine, value)
 
     @property
     def _factory(self) -> sessionmaker[Session]:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from app import create_app, utils
 from app.config import Settings
+from app.database import Lookup
 from app.extensions import limiter
 from app.security import passwords
 from tests.databases import TEST_ENVIRON, make_databases
@@ -218,7 +219,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def statements(app: Flask) -> Iterator[list[str]]:
+def statements(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The statements that this thread sends to the database; clear it before what is to be counted."""
     sent: list[str] = []
     own_thread = threading.get_ident()
@@ -228,6 +229,14 @@ def statements(app: Flask) -> Iterator[list[str]]:
             sent.append(statement)
 
     engine = app.extensions["database"].kw["bind"]
+    find = Lookup.find
+
+    def note_lookup(lookup: Lookup, engine: sa.Engine, value: str) -> Any:
+        note(None, None, str(lookup.statement))
+        return find(lookup, engine, value)
+
+    # Look-ups go past SQLAlchemy's events.
+    monkeypatch.setattr(Lookup, "find", note_lookup)
     sa.event.listen(engine, "before_cursor_execute", note)
     yield sent
     sa.event.remove(engine, "before_cursor_execute", note)

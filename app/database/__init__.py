@@ -4,6 +4,7 @@ from .deadlines import time_limit
 from .diagnosis import Diagnosis, diagnose
 from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, is_duplicate
+from .lookup import Lookup
 from .probe import Health, probe
 from .retry import retrying, run_again
 from .transactions import READS_ONCE
@@ -19,6 +20,7 @@ __all__ = [
     "DatabaseUrlError",
     "Diagnosis",
     "Health",
+    "Lookup",
     "diagnose",
     "is_duplicate",
     "lift_time_limits",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from . import mysql
 from .connector import Connector
 from .liveness import IS_FOR_ONE_USE, discard_closed_connections
+from .lookup import PREPARES
 from .pool import Pool, ServerPool
 from .probe import LOOK_SECONDS, PROBE, Probe
 from .sqlite import make_sqlite_engine
@@ -75,6 +76,7 @@ def _make_engine(target: DatabaseTarget, file: DatabaseFile | None) -> sa.Engine
     ErrorTranslator(connector).listen(engine)
     begin_only_where_needed(engine)
     discard_closed_connections(engine)
+    engine.update_execution_options(**{PREPARES: target.prepared_statements})
     return engine
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import sqlalchemy as sa
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from .connector import Connector
 
@@ -80,3 +81,29 @@ def _note_commit(connection: sa.Connection) -> None:
 
 def _is_committing(connection: sa.Connection | None) -> bool:
     return connection is not None and not connection.invalidated and bool(connection.info.get(_IS_COMMITTING))
+
+
+def take_connection(engine: sa.Engine) -> PoolProxiedConnection:
+    """Return a connection of the pool for a statement that needs nothing else of SQLAlchemy; close it to give it back.
+
+    Raises:
+        DatabaseUnavailable: there is none to be had.
+    """
+    try:
+        return engine.raw_connection()
+    except engine.dialect.loaded_dbapi.Error as error:
+        sa.Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)  # noqa: SLF001 - see below
+        raise
+
+
+def raise_translated(engine: sa.Engine, taken: PoolProxiedConnection, error: BaseException) -> NoReturn:
+    """Raise what ``error`` means, which ended a statement outside of any transaction, and give back what was ``taken``.
+
+    It goes SQLAlchemy's own way, which has no public door, so that the connection and its pool fare as ever.
+    """
+    connection = sa.Connection(engine, taken)
+    _note_no_commit(connection)
+    try:
+        connection._handle_dbapi_exception(error, None, None, None, None)  # noqa: SLF001 - see above
+    finally:
+        connection.close()

@@ -89,6 +89,7 @@ class DatabaseTarget:
     connect_timeout: float = 2.0
     statement_timeout: float = 3.0
     busy_timeout: float = 4.0
+    prepared_statements: bool = True
 
     tls_mode: TlsMode = "prefer"
     tls_ca: str | None = None
@@ -138,7 +139,7 @@ def parse_database_url(text: str) -> DatabaseTarget:
     location, _, query = rest.partition("?")
     if dialect == "sqlite":
         target = DatabaseTarget(dialect=dialect, database=_parse_path(location), text=text)
-        return dataclasses.replace(target, **_Parameters(dialect, query).numbers())
+        return dataclasses.replace(target, **_Parameters(dialect, query).options())
     authority, slash, database = location.partition("/")
     if "@" in database or "@" in query:
         raise DatabaseUrlError("special characters percent-encoded in user and password: @ as %40, / as %2F, ? as %3F")
@@ -155,7 +156,7 @@ def parse_database_url(text: str) -> DatabaseTarget:
         text=text,
     )
     parameters = _Parameters(dialect, query)
-    return parameters.add_tls(dataclasses.replace(target, **parameters.numbers()))
+    return parameters.add_tls(dataclasses.replace(target, **parameters.options()))
 
 
 def _parse_path(location: str) -> str:
@@ -241,7 +242,10 @@ _FILES: Final[Mapping[Dialect, Mapping[str, str]]] = {
 }
 _WORDS: Final[Mapping[Dialect, Mapping[str, tuple[str, ...]]]] = {
     "sqlite": {},
-    "postgresql": {"sslmode": ("disable", "prefer", "require", "verify-ca", "verify-full")},
+    "postgresql": {
+        "sslmode": ("disable", "prefer", "require", "verify-ca", "verify-full"),
+        "prepared_statements": ("on", "off"),
+    },
     "mysql": {
         "ssl": ("off", "unverified", "on"),
         "ssl_verify_identity": ("true", "false"),
@@ -268,16 +272,18 @@ class _Parameters:
             if self._values.get(name, words[0]) not in words:
                 raise DatabaseUrlError(f"the parameter {name} as {' or '.join(words)}")
 
-    def numbers(self) -> dict[str, Any]:
-        """Return the numbers that were given."""
-        numbers: dict[str, Any] = {}
+    def options(self) -> dict[str, Any]:
+        """Return what was given, but for encryption."""
+        options: dict[str, Any] = {}
         for name, parse in _NUMBERS[self._dialect].items():
             if name in self._values:
                 try:
-                    numbers[name] = parse(self._values[name])
+                    options[name] = parse(self._values[name])
                 except DatabaseUrlError as error:
                     raise DatabaseUrlError(f"the parameter {name} as {error}") from None
-        return numbers
+        if "prepared_statements" in self._values:
+            options["prepared_statements"] = self._values["prepared_statements"] == "on"
+        return options
 
     def add_tls(self, target: DatabaseTarget) -> DatabaseTarget:
         """Return ``target`` with what the URL says about encryption."""

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.database import is_duplicate
+from app.database import Lookup, is_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import Role, User
 from app.permissions import USER_ROLE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
-_CREDENTIALS: Final = sa.select(User.id, User.password_hash).where(User.email == sa.bindparam("email"))
+_CREDENTIALS: Final = Lookup(sa.select(User.id, User.password_hash), by=User.email)
 # Of a user who may sign in and whose password is still the one that was verified.
 _SIGN_IN: Final = (
     sa.update(User)
@@ -115,7 +115,7 @@ def authenticate(
     Raises:
         InvalidCredentials: unknown address, wrong password or inactive account: status, body and time are the same.
     """
-    found = next(iter(db.read(_CREDENTIALS, {"email": email})), None)
+    found = db.find(_CREDENTIALS, email)
     password_hash = found.password_hash if found else None
     # Hashing happens outside the transaction: on SQLite nobody else could write meanwhile.
     is_right = get_hasher().verify(password_hash, password)

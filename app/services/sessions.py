@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from app.database import Lookup
 from app.extensions import db, get_settings, retried, transaction
 from app.models import USER_AGENT_MAX_LENGTH, Role, RolePermission, Session, User, user_roles
 from app.permissions import find_allowed
@@ -29,9 +30,12 @@ SURPLUS_AT_ONCE: Final = 500
 # last_seen_at is written at most so often: the path of every request reads, and seldom writes.
 SEEN_SECONDS: Final = 60
 
+_PERMISSION: Final = sa.func.coalesce(RolePermission.permission, sa.literal_column("''"))
 # "role permission" for each permission of each role of the user; a role without any comes as "role ".
 _GRANTS: Final = (
-    sa.select(sa.func.aggregate_strings(Role.name + " " + sa.func.coalesce(RolePermission.permission, ""), ","))
+    sa.select(
+        sa.func.aggregate_strings(Role.name + sa.literal_column("' '") + _PERMISSION, ","),
+    )
     .select_from(user_roles)
     .join(Role, Role.id == user_roles.c.role_id)
     .outerjoin(RolePermission, RolePermission.role_id == Role.id)
@@ -50,8 +54,8 @@ _USER: Final = (
     User.last_login_at,
     _GRANTS.label("grants"),
 )
-# Every signed-in request runs it; built once.
-_BY_TOKEN: Final = (
+# Every signed-in request asks it: one row, no model.
+_BY_TOKEN: Final = Lookup(
     sa.select(
         Session.id.label("session_id"),
         Session.authenticated_at,
@@ -59,9 +63,8 @@ _BY_TOKEN: Final = (
         Session.last_seen_at,
         Session.expires_at,
         *_USER,
-    )
-    .join(User, User.id == Session.user_id)
-    .where(Session.token_hash == sa.bindparam("token_hash"))
+    ).join(User, User.id == Session.user_id),
+    by=Session.token_hash,
 )
 _OF_USER: Final = Session.user_id == User.id
 # Whoever signs in, with what tells whether sessions of theirs have to go.
@@ -92,10 +95,11 @@ def find_principal(token: str) -> Principal | None:
 
     It costs one query: the session, its user, roles and permissions come together.
     """
-    found = db.read(_BY_TOKEN, {"token_hash": _hash_token(token)})
-    if not found or not found[0].is_active or not _is_alive(found[0]):
+    row = db.find(_BY_TOKEN, _hash_token(token))
+    if row is None or not row.is_active:
         return None
-    row = found[0]
+    if not _is_alive(expires_at=row.expires_at, last_seen_at=row.last_seen_at, is_remembered=row.is_remembered):
+        return None
     if (now() - row.last_seen_at).total_seconds() > SEEN_SECONDS:
         _touch(row.session_id)
     return Principal(SignedInSession(row.session_id, row.authenticated_at), _read_user(row))
@@ -246,13 +250,11 @@ def _hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def _is_alive(session: sa.Row[Any]) -> bool:
+def _is_alive(*, expires_at: datetime.datetime, last_seen_at: datetime.datetime, is_remembered: bool) -> bool:
     instant = now()
-    if instant >= session.expires_at:
-        return False
     # A remembered session is meant to outlast idle days.
-    idle_seconds: float = (instant - session.last_seen_at).total_seconds()
-    return session.is_remembered or idle_seconds < get_settings().session_idle_timeout
+    is_idle = (instant - last_seen_at).total_seconds() >= get_settings().session_idle_timeout
+    return instant < expires_at and (is_remembered or not is_idle)
 
 
 def _touch(session_id: uuid.UUID) -> None:
