@@ -5,18 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from typing import TYPE_CHECKING
+
+from flask import Flask
 
 from app import create_app as build_app
-from app.config import SettingsError, load_settings
+from app.config import Settings, SettingsError, load_settings
 from app.http.bodies import MAX_BODY_BYTES
 from app.server.listener import CannotListen, check_can_listen
 from app.utils import configure_logging
-
-if TYPE_CHECKING:
-    from flask import Flask
-
-    from app.config import Settings
 
 logger = logging.getLogger("gatehouse")
 

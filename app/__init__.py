@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from flask import Flask
 
 from . import models
 from .cli import Commands
+from .config import Settings
 from .database import make_engine
 from .extensions import csrf, db, defer_migrations, limiter, login_manager
 from .http import requests
@@ -19,6 +18,7 @@ from .routes import BLUEPRINTS
 from .security import (
     PasswordHasher,
     PasswordPolicy,
+    Principal,
     SessionCookies,
     check_guards,
     enforce_guard,
@@ -29,10 +29,6 @@ from .security.sessions import carries_bearer
 from .services.sessions import find_principal
 from .utils import configure_logging, register_error_handlers
 
-if TYPE_CHECKING:
-    from .config import Settings
-    from .security import Principal
-
 __version__ = "0.1.0"
 
 
@@ -41,25 +37,9 @@ def create_app(settings: Settings) -> Flask:
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     app = Flask(__name__)
     app.extensions["settings"] = settings
-    cookie_name = "__Host-session" if settings.session_cookie_secure else "session"
-    app.config.update(
-        SECRET_KEY=settings.secret_key,
-        SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),
-        SESSION_COOKIE_NAME=cookie_name,
-        SESSION_COOKIE_SECURE=settings.session_cookie_secure,
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Lax",
-        # The row says when a session ends; the cookie only has to live as long as the longest.
-        PERMANENT_SESSION_LIFETIME=max(settings.session_lifetime, settings.remember_lifetime),
-        SESSION_REFRESH_EACH_REQUEST=False,
-        SESSION_PROTECTION=None,
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        # Checked by protect_from_csrf, which knows of guards, bearer tokens and former keys.
-        WTF_CSRF_CHECK_DEFAULT=False,
-        WTF_CSRF_TIME_LIMIT=None,
-    )
+    app.config.update(_make_flask_config(settings))
     app.session_interface = SessionCookies()
-    # Werkzeug would answer //users with a redirect; an API's answer is no address to be led to.
+    # Werkzeug would answer //users with a redirect, which is of no use to a client of an API.
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined] # Flask's default provider has it
 
@@ -87,7 +67,7 @@ def create_app(settings: Settings) -> Flask:
     allow_origins(app, settings.cors_origins)
     register_error_handlers(app, has_error_texts=settings.log_error_texts)
 
-    # A quarter of the threads, one at least, is left to the other routes.
+    # A quarter of the threads, at least one, is left for the other routes.
     most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
     db.init_app(app, make_engine(settings.database_url, most_connections=most_waiting))
     defer_migrations(app)
@@ -98,7 +78,7 @@ def create_app(settings: Settings) -> Flask:
     login_manager.init_app(app)
     login_manager.user_loader(_load_principal)
 
-    app.extensions["api"] = make_api(app, version=__version__, cookie_name=cookie_name)
+    app.extensions["api"] = make_api(app, version=__version__, cookie_name=app.config["SESSION_COOKIE_NAME"])
     for blueprint in BLUEPRINTS:
         app.extensions["api"].register_blueprint(blueprint)
     public(app.view_functions["static"])
@@ -107,6 +87,25 @@ def create_app(settings: Settings) -> Flask:
     limiter.check(app)
     check_guards(app)
     return app
+
+
+def _make_flask_config(settings: Settings) -> dict[str, object]:
+    return {
+        "SECRET_KEY": settings.secret_key,
+        "SECRET_KEY_FALLBACKS": list(settings.secret_key_fallbacks),
+        "SESSION_COOKIE_NAME": "__Host-session" if settings.session_cookie_secure else "session",
+        "SESSION_COOKIE_SECURE": settings.session_cookie_secure,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        # The row says when a session ends; the cookie only has to live as long as the longest.
+        "PERMANENT_SESSION_LIFETIME": max(settings.session_lifetime, settings.remember_lifetime),
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "SESSION_PROTECTION": None,
+        "MAX_CONTENT_LENGTH": MAX_BODY_BYTES,
+        # Checked by protect_from_csrf, which knows of guards, bearer tokens and former keys.
+        "WTF_CSRF_CHECK_DEFAULT": False,
+        "WTF_CSRF_TIME_LIMIT": None,
+    }
 
 
 def _load_principal(token: str) -> Principal | None:

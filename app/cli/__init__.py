@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import click
+from flask import Flask
 from flask.cli import AppGroup
 
 from app.extensions import load_migrations
-
-if TYPE_CHECKING:
-    import click
-    from flask import Flask
 
 
 class Commands(AppGroup):

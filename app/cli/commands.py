@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import click
 
 from .config import config_group
 from .doctor import doctor_command
@@ -11,9 +13,6 @@ from .role import role_group
 from .setup import setup_command
 from .transfer import export_users, import_users
 from .user import user_group
-
-if TYPE_CHECKING:
-    import click
 
 user_group.add_command(export_users)
 user_group.add_command(import_users)

@@ -5,29 +5,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.config import ROOT, VAR
-from app.database import TLS_WORDS, DatabaseUnavailable, diagnose
+from app.config import ROOT, VAR, Settings
+from app.database import TLS_WORDS, DatabaseTarget, DatabaseUnavailable, Diagnosis, diagnose
 from app.extensions import db, get_settings, limiter
 from app.ratelimit.adapter import StoreAway
 from app.services import admins
 
-from .migrations import find_revisions
+from .migrations import Revisions, find_revisions
 from .terminal import Report, operator_command
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from app.config import Settings
-    from app.database import DatabaseTarget, Diagnosis
-
-    from .migrations import Revisions
 
 # Where an application with wrong settings keeps what is wrong.
 FAULTS: Final = "settings_faults"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 from alembic import command
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import current_app
 
 from app.database.resumable_migrations import find_interrupted
 from app.extensions import db
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from app.extensions import get_settings
 from app.schemas import HeldOutput, RateLimitChangeInput, RateLimitOutput
 from app.security import Actor
 from app.services import ratelimits
+from app.services.ratelimits import RateLimitState
 
 from .terminal import Failure, OperatorGroup, Report, load, make_table
-
-if TYPE_CHECKING:
-    from app.services.ratelimits import RateLimitState
 
 ratelimit_group = OperatorGroup("ratelimit", help="Show and change limits, show and clear what they have counted.")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from typing import IO, TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final
 
 from marshmallow import ValidationError, fields, validate
 
@@ -17,9 +18,6 @@ from app.schemas.values import Email, Instant, Text
 from app.security import UnsupportedHash, parse_stored_hash
 from app.services.imports import Fault, ImportedUser
 from app.utils import MalformedBody
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 LINE_MAX_LENGTH: Final = 64 * 1024
 ROLES_MAX: Final = 100

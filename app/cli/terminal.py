@@ -6,7 +6,8 @@ import dataclasses
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import click
 from flask.cli import AppGroup, with_appcontext
@@ -18,9 +19,6 @@ from app.database.locks import LockTimeout
 from app.emails import canonicalize_email
 from app.http.bodies import flatten_messages
 from app.utils import AppError, describe_stack, escape_controls
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 

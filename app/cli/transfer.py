@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import click
 from flask.cli import with_appcontext
@@ -19,9 +20,6 @@ from app.services.imports import Fault, ImportedUser, ImportRefused
 
 from .rows import READERS, WRITERS
 from .terminal import Failure, OperatorCommand, Report, is_json, is_progress_shown, note
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 STANDARD: Final = "-"
 _FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}

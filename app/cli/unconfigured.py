@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup
 
+from app.config import SettingsError
+
 from .doctor import FAULTS, doctor_command
 from .terminal import Failure
-
-if TYPE_CHECKING:
-    from app.config import SettingsError
 
 
 class _UnconfiguredGroup(AppGroup):

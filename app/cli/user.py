@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
+from app.models import User
 from app.schemas import PAGE_LIMIT, UserCreateInput, UserOutput
 from app.security import Actor
 from app.services import accounts, roles, users
 
 from .passwords import ask_password, frame_password, read_password
 from .terminal import EMAIL, OperatorGroup, Report, load, make_table, note
-
-if TYPE_CHECKING:
-    from app.models import User
 
 LIST_MAX: Final = 100_000
 

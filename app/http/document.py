@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from app.schemas.examples import EXAMPLES, EXCEPTIONS
 from app.utils import HTTP_CODES, PROBLEM_CONTENT_TYPE, AppError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 _SCHEMA_PREFIX: Final = "#/components/schemas/"

@@ -6,9 +6,9 @@ import hashlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from flask import g, request
+from flask import Flask, g, request
 from flask_login import current_user
 
 from app.database import DatabaseUnavailable
@@ -20,9 +20,6 @@ from app.services import ratelimits
 from app.utils import MalformedBody, describe_stack
 
 from .bodies import read_json
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 logger = logging.getLogger(__name__)
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
+from flask import Flask
 from flask_cors import CORS
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from flask import Flask
 
 
 def allow_origins(app: Flask, origins: Collection[str]) -> None:

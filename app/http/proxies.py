@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.config import IpNetwork
 from app.ratelimit.subject import find_ip
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from app.config import IpNetwork
 
 
 def trust_proxies(application: WSGIApplication, proxies: int | tuple[IpNetwork, ...]) -> WSGIApplication:

@@ -5,12 +5,11 @@ To add one, write a module with a ``blueprint`` and list it in ``BLUEPRINTS``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from app.http.openapi import Blueprint
 
 from . import audit, auth, docs, health, me, ratelimit, role, user
-
-if TYPE_CHECKING:
-    from app.http.openapi import Blueprint
 
 BLUEPRINTS: Final[tuple[Blueprint, ...]] = (
     auth.blueprint,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from flask import Response, current_app
 
 from app.config import ROOT
 from app.extensions import get_settings
-from app.http.openapi import Blueprint
+from app.http.openapi import Api, Blueprint
 from app.http.requests import PAGE_CONTENT_SECURITY_POLICY
 from app.security import public
-
-if TYPE_CHECKING:
-    from app.http.openapi import Api
 
 _STATIC: Final = ROOT / "app" / "static"
 _DOCS: Final = (_STATIC / "docs" / "index.html").read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from flask import Response
 
 from app.extensions import limiter
 from app.http.openapi import Blueprint
@@ -12,9 +14,6 @@ from app.security import public
 from app.server import is_draining
 from app.services import health
 from app.utils import AppError, make_problem
-
-if TYPE_CHECKING:
-    from flask import Response
 
 blueprint = Blueprint("health", __name__, description="Health checks for load balancers")
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from flask import Flask, Response, current_app
 from flask_login import current_user
 
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
+from app.models import AuditEntry
 from app.schemas import AuditEntryOutput, ExportOutput, OwnUserOutput, ProfileInput, SessionListOutput
 from app.security import end_browser_session, forget_device, requires
 from app.services import accounts, audit, sessions
 from app.services.accounts import UserNotFound
 from app.services.admins import LastAdmin
 from app.services.sessions import SessionNotFound
-
-if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Iterator, Sequence
-
-    from app.models import AuditEntry
 
 _ABOUT: Final = ExportOutput(only=("user", "sessions"))
 _ENTRIES: Final = AuditEntryOutput(many=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import Any
 
 from flask import Response
 from flask_login import current_user
@@ -18,9 +19,6 @@ from app.services.admins import LastAdmin
 from app.services.pages import InvalidCursor
 from app.services.roles import RoleNotFound, UngrantablePermission
 from app.services.users import TargetOutranksActor
-
-if TYPE_CHECKING:
-    import uuid
 
 blueprint = Blueprint("user", __name__, tag="users", url_prefix="/api/v1/users", description="User administration")
 

@@ -6,11 +6,9 @@ in one schema, or in the paths and queries of one tag.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Final
 
 _ADA: Final = "019cadd4-c134-7c41-9a3e-5b0d2f6e8c17"
 _ADAS_SESSION: Final = "019d22f0-5a18-7e63-b2c4-91d70a4f3e58"

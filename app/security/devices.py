@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from flask import after_this_request, current_app, request
+from flask import Response, after_this_request, current_app, request
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from .sessions import carries_bearer, list_signing_keys
 from .signatures import Signer
-
-if TYPE_CHECKING:
-    from flask import Response
 
 # Browsers keep a cookie for at most 400 days; every sign-in sets it again.
 DEVICE_SECONDS: Final = 365 * 24 * 3600

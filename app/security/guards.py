@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import datetime
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
-from flask import current_app, request
+from flask import Flask, current_app, request
 from flask_login import current_user
 
 from app.permissions import PERMISSIONS
 from app.utils import Forbidden, NotSignedIn, add_log_context, now
-
-if TYPE_CHECKING:
-    import datetime
-    from collections.abc import Callable
-
-    from flask import Flask
 
 View = TypeVar("View", bound="Callable[..., Any]")
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
-from itsdangerous import SignatureExpired, TimestampSigner
+from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from app.utils import now
-
-if TYPE_CHECKING:
-    from flask import Flask
-    from itsdangerous import URLSafeTimedSerializer
 
 CLOCK_SKEW_SECONDS: Final = 60
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
+from wsgiref.types import WSGIApplication
 
+from gunicorn.config import Config
 from gunicorn.http import wsgi
 
+from .connection import Connection
 from .draining import is_draining
 from .refusals import refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from wsgiref.types import WSGIApplication
-
-    from gunicorn.config import Config
-
-    from .connection import Connection
 
 MAX_UNREAD_BYTES: Final = 256 * 1024
 """How much of an answer may wait for its client before the application has to pause."""

@@ -7,10 +7,8 @@ import errno
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Final, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 SETTLE_SECONDS: Final = 0.3
 """How long a TCP handshake in progress may take to end: a generous round trip."""

@@ -10,8 +10,10 @@ import resource
 import signal
 import sys
 import time
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from types import FrameType, MappingProxyType
+from typing import Any, Final
+from wsgiref.types import WSGIApplication
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -20,11 +22,6 @@ from gunicorn.glogging import Logger
 from .draining import set_draining
 from .listener import SETTLE_SECONDS, stop_handshakes
 from .worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import FrameType
-    from wsgiref.types import WSGIApplication
 
 KEEP_ALIVE_SECONDS: Final = 75
 """Longer than a load balancer's usual minute: the balancer should be the one that closes an idle connection."""

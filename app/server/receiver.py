@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gunicorn.asgi.parser import ParseError, PythonProtocol
+from gunicorn.config import Config
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import ChunkMissingTerminator, InvalidHeader, LimitRequestHeaders, NoMoreData
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import Unreader
-
-if TYPE_CHECKING:
-    from gunicorn.config import Config
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """The size of a request line and its headers; gunicorn's own bounds, by line and number, add up to 800 KiB."""

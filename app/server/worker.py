@@ -15,8 +15,10 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from types import FrameType
+from typing import Any, Final
 
 from gunicorn.http.errors import ParseException
 from gunicorn.workers import base
@@ -25,10 +27,6 @@ from .answer import Answer
 from .connection import HEAD_SECONDS, LINGER_SECONDS, REQUEST_SECONDS, SEND_SECONDS, Connection, State
 from .receiver import RequestReceiver
 from .refusals import refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
 
 READ_BYTES: Final = 16 * 1024
 
