@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from app.database import lift_time_limits, make_engine, parse_database_url
-from app.database.search import SearchText, choose_condition, make_search_text
-from app.database.search_index import create_search
+from app.database.schema import waiting_for_others
 from app.database.types import ExactString, UtcDateTime
+from app.search import SearchIndex, SearchText, choose_condition, make_search_text
 from tests.servers.harness.mariadb import MariaDb
 from tests.servers.harness.postgres import Postgres
 
@@ -91,8 +91,8 @@ def fill(engine: sa.Engine, count: int) -> None:
             connection.commit()
         context = MigrationContext.configure(connection)
         begun_at = time.perf_counter()
-        with context.begin_transaction():
-            create_search(Operations(context))
+        with context.begin_transaction(), waiting_for_others(op := Operations(context)):
+            SearchIndex(users.name).create(op)
         connection.commit()
         print(f"index made in {time.perf_counter() - begun_at:.1f} s")
         statement = {"postgresql": "ANALYZE users", "mysql": "ANALYZE TABLE users", "sqlite": "ANALYZE"}

@@ -17,6 +17,8 @@ from .locks import LockTimeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from alembic.operations import Operations
+
 # Whoever comes after one that waits for a table's lock waits behind it: this is what a change costs everybody else at
 # most, each time that it tries. MySQL knows whole seconds only.
 LOCK_WAIT_MS: Final = 400
@@ -67,19 +69,22 @@ def find_orphans(connection: sa.Connection | None) -> list[str]:
 
 
 @contextmanager
-def waiting_for_others(connection: sa.Connection) -> Iterator[None]:
+def waiting_for_others(op: Operations) -> Iterator[None]:
     """Let CREATE or DROP INDEX CONCURRENTLY in the block wait for as long as it takes: nobody waits behind it.
 
-    It waits for every transaction that was there before, and a timeout would throw a finished index away.
+    It waits for every transaction that was there before, and a timeout would throw a finished index away. On PostgreSQL
+    each statement of the block is committed by itself; elsewhere the block is as any other.
     """
-    if connection.dialect.name != "postgresql":
+    if op.get_bind().dialect.name != "postgresql":
         yield
         return
-    connection.exec_driver_sql(f"SET SESSION lock_timeout = {round(GIVE_UP_SECONDS * 1000)}")
-    try:
-        yield
-    finally:
-        connection.exec_driver_sql(f"SET SESSION lock_timeout = {LOCK_WAIT_MS}")
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        connection.exec_driver_sql(f"SET SESSION lock_timeout = {round(GIVE_UP_SECONDS * 1000)}")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql(f"SET SESSION lock_timeout = {LOCK_WAIT_MS}")
 
 
 def retry_while_locked(change: Callable[[], None], *, give_up_seconds: float | None = None) -> None:

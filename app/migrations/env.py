@@ -9,9 +9,9 @@ from alembic import context
 from app.database import lift_time_limits, resumable_migrations
 from app.database.locks import hold_lock
 from app.database.schema import find_orphans, keeping_referring_rows, limit_lock_waits, retry_while_locked
-from app.database.search_index import is_search_object
 from app.extensions import db
 from app.models import Base
+from app.search import is_search_object
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _is_ours(_thing: object, name: str | None, _kind: str, _is_reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's signature
     """Leave out what belongs to the search and to the migrations themselves: no model knows it."""
-    return not is_search_object(name) and name != resumable_migrations.TABLE
+    return not is_search_object(name, Base.metadata) and name != resumable_migrations.TABLE
 
 
 def run_migrations() -> None:

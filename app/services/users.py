@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
 from app.database import is_duplicate
-from app.database.search import choose_condition
 from app.extensions import db, limiter, retried, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
+from app.search import choose_condition
 from app.security import get_policy, list_account_keys
 from app.utils import Forbidden
 

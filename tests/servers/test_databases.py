@@ -12,9 +12,9 @@ from flask_migrate import downgrade, upgrade
 
 from app import create_app
 from app.config import Settings
-from app.database.search_index import is_search_object
 from app.extensions import db, transaction
 from app.models import Base, Role
+from app.search import is_search_object
 from tests.databases import TEST_ENVIRON
 from tests.factories import Factory
 
@@ -40,7 +40,10 @@ def app(make_database: Callable[..., str]) -> Iterator[Flask]:
 
 def find_drift() -> list[Any]:
     with db.engine.connect() as connection:
-        options = {"compare_type": True, "include_object": lambda _thing, name, *_rest: not is_search_object(name)}
+        options = {
+            "compare_type": True,
+            "include_object": lambda _thing, name, *_rest: not is_search_object(name, Base.metadata),
+        }
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
 
 

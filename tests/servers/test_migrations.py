@@ -17,12 +17,11 @@ from flask_migrate import downgrade, upgrade
 
 from app import create_app
 from app.config import ROOT, Settings
-from app.database import search_index
 from app.database.locks import LockTimeout
 from app.database.schema import find_orphans, keeping_referring_rows
-from app.database.search import make_search_text
 from app.extensions import db
 from app.models import Base
+from app.search import SearchIndex, make_search_text
 from tests.databases import TEST_ENVIRON
 from tests.factories import Factory
 
@@ -179,7 +178,7 @@ def test_an_upgrade_that_is_run_twice_changes_nothing_more(app: Flask) -> None:
     assert read_rows() == before
 
 
-@pytest.mark.parametrize("step", ["fill_search_text", "create_search"])
+@pytest.mark.parametrize("step", ["fill", "create"])
 def test_an_upgrade_that_ended_half_way_goes_on_where_it_was(
     app: Flask, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +191,7 @@ def test_an_upgrade_that_ended_half_way_goes_on_where_it_was(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(search_index, step, die)
+        patch.setattr(SearchIndex, step, die)
         with pytest.raises(ZeroDivisionError):
             upgrade()
     assert find_revision() == "0001"
@@ -264,7 +263,7 @@ def test_a_migration_that_would_leave_rows_that_refer_to_nothing_is_taken_back(
     store_rows()
     upgrade(revision="0002")
     before = read_rows()
-    monkeypatch.setattr(search_index, "drop_search", lambda op: op.execute("DELETE FROM users"))
+    monkeypatch.setattr(SearchIndex, "drop", lambda _index, op: op.execute("DELETE FROM users"))
     with pytest.raises(SystemExit):
         downgrade(revision="0001")
     assert find_revision() == "0002"
@@ -357,7 +356,7 @@ def test_writes_go_on_while_a_migration_waits_for_a_long_transaction(
 
 @pytest.mark.server("postgresql")
 def test_an_index_is_made_while_writes_go_on_and_not_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    create_search = search_index.create_search
+    create = SearchIndex.create
     calls = []
     with Postgres() as server:
         app = make_app(server.make_url(PATIENT))
@@ -366,13 +365,13 @@ def test_an_index_is_made_while_writes_go_on_and_not_twice(monkeypatch: pytest.M
             store_rows()
             importing = db.engine.connect()
 
-            def create_beside_an_import(op: Any) -> None:
+            def create_beside_an_import(index: SearchIndex, op: Any) -> None:
                 calls.append(op)
                 importing.execute(sa.text(STATEMENTS["an import that writes"]))
                 threading.Timer(HELD_SECONDS, importing.rollback).start()
-                create_search(op)
+                create(index, op)
 
-            monkeypatch.setattr(search_index, "create_search", create_beside_an_import)
+            monkeypatch.setattr(SearchIndex, "create", create_beside_an_import)
             begun_at = time.monotonic()
             with Writer(app) as writer:
                 upgrade()

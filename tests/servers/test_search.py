@@ -14,8 +14,10 @@ from alembic.operations import Operations
 from sqlalchemy.orm import Session
 
 from app.database import make_engine, parse_database_url
-from app.database.search import SearchText, choose_condition, has_terms, make_search_text, make_terms, matches_terms
-from app.database.search_index import create_search, drop_search, fill_search_text
+from app.database.schema import waiting_for_others
+from app.search import SearchIndex, SearchText, choose_condition, make_search_text
+from app.search.conditions import has_terms, matches_terms
+from app.search.text import make_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +36,7 @@ users = sa.Table(
     mysql_engine="InnoDB",
 )
 
+INDEX = SearchIndex("users")
 NAMES = [
     "José Núñez", "Jose Nunez", "Josefine Müller", "Łukasz Żółć", "Lukas Zolc", "Straße Fuß", "Strasse Fuss",
     "İpek Işık", "Ipek Isik", "Søren Ærø", "田中太郎", "中田", "김철수", "Фёдор Ёлкин", "Федор Елкин", "محمَّد علي",
@@ -59,11 +62,21 @@ def search_engine(databases: Databases) -> Iterator[sa.Engine]:
         connection.execute(
             users.insert(), [make_row(number, name, search_text="") for number, name in enumerate(NAMES[10:20], 10)]
         )
-    migrate(engine, fill_search_text)
-    migrate(engine, create_search)
+    migrate(engine, lambda op: INDEX.fill(op, "name", "email"))
+    migrate(engine, create)
     store(engine, NAMES[20:], first=20)
     yield engine
     engine.dispose()
+
+
+def create(op: Operations) -> None:
+    with waiting_for_others(op):
+        INDEX.create(op)
+
+
+def drop(op: Operations) -> None:
+    with waiting_for_others(op):
+        INDEX.drop(op)
 
 
 def migrate(engine: sa.Engine, change: Callable[[Operations], Any]) -> None:
@@ -148,7 +161,7 @@ def test_the_index_follows_changes_renamings_and_deletions(search_engine: sa.Eng
 
 
 def test_the_index_is_made_and_taken_away_twice_without_harm(search_engine: sa.Engine) -> None:
-    for change in (create_search, drop_search, drop_search, create_search, create_search):
+    for change in (create, drop, drop, create, create):
         migrate(search_engine, change)
     assert find(search_engine, "jos") == expect("jos")
     with search_engine.connect() as connection:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.database.search import MAX_TERMS, SEARCH_TEXT_MAX_LENGTH, make_search_text, make_terms
+from app.search.text import MAX_TERMS, SEARCH_TEXT_MAX_LENGTH, make_search_text, make_terms
 
 
 def matches(query: str, text: str) -> bool:
