@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from app.utils import REFUSAL, AppError
 
-from .decision import Decision
+from .decision import Decision, Refusal
 from .engine import BUDGET_MS_DEFAULT, Engine
 from .errors import OutcomeOpen, RateLimited, StoreAway
 from .headers import make_headers
@@ -316,7 +316,7 @@ def _decide(state: _State) -> None:
 
 def _wait_for_others(state: _State, charges: Sequence[Charge]) -> Decision:
     """Return the decision once those are answered who keep it open, or, after ``WAIT_SECONDS``, that it still is."""
-    decision = Decision((), is_admitted=False, is_pending=True)
+    decision: Decision = Refusal((), is_pending=True)
     if not state.waiters.acquire(blocking=False):
         return decision
     try:

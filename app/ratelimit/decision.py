@@ -70,40 +70,22 @@ class Part(NamedTuple):
 
 
 class Decision:
-    """Whether a request may go on, what is left of each of its limits, and how long to wait if it may not."""
+    """That a request may go on, and what is left of each of its limits."""
 
-    __slots__ = (
-        "_refused_part",
-        "is_admitted",
-        "is_cached",
-        "is_local",
-        "is_pending",
-        "parts",
-        "remembered",
-        "wait_us",
-    )
+    # Class attributes, so that a decision costs next to nothing: few differ.
+    is_admitted = True
+    is_local = False
+    # From the memory of refusals that are certain, without asking anybody.
+    is_cached = False
+    # Refused, but only for the sake of requests whose outcome is still open.
+    is_pending = False
+    wait_us = 0
+    refused_part: Part | None = None
+    # What this process counted in its own memory too.
+    remembered: tuple[Part, ...] = ()
 
-    def __init__(
-        self,
-        parts: Sequence[Part],
-        *,
-        is_admitted: bool = True,
-        wait_us: float = 0,
-        refused_part: Part | None = None,
-        is_local: bool = False,
-        is_cached: bool = False,
-        is_pending: bool = False,
-    ) -> None:
+    def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = parts
-        # What this process counted in its own memory too.
-        self.remembered: tuple[Part, ...] = ()
-        self.is_admitted = is_admitted
-        self.wait_us = int(wait_us)
-        self._refused_part = refused_part
-        self.is_local = is_local
-        self.is_cached = is_cached
-        # Refused, but only for the sake of requests whose outcome is still open.
-        self.is_pending = is_pending
 
     def __repr__(self) -> str:
         verdict = "admitted" if self.is_admitted else f"refused for {self.wait_us} µs by {self.refused_by}"
@@ -117,8 +99,8 @@ class Decision:
     @property
     def refused_by(self) -> Limit | None:
         """The limit that asks for the longest wait, if any refused."""
-        part = self._refused_part
-        if part is None or not part.values or not part.values[0]:
+        part = self.refused_part
+        if part is None or not part.values[0]:
             return None
         return part.outcomes[int(part.values[0]) - 1].limit
 
@@ -126,3 +108,25 @@ class Decision:
     def retry_after_seconds(self) -> int:
         """The whole seconds after which the same request is admitted if nobody else comes; at least 1."""
         return max(1, -(-self.wait_us // US))
+
+
+class Refusal(Decision):
+    """That a request may not go on, and how long it has to wait: as long as ``refused_part`` says, if there is one."""
+
+    is_admitted = False
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        refused_part: Part | None = None,
+        *,
+        is_local: bool = False,
+        is_cached: bool = False,
+        is_pending: bool = False,
+    ) -> None:
+        super().__init__(parts)
+        self.refused_part = refused_part
+        self.wait_us = 0 if refused_part is None else int(refused_part.values[1])
+        self.is_local = is_local
+        self.is_cached = is_cached
+        self.is_pending = is_pending

@@ -8,7 +8,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from .decision import Decision, Part
+from .decision import Decision, Part, Refusal
 from .fallback import LocalFallback
 from .inspection import Inspector
 from .memory import MAX_WINDOWS_DEFAULT, MemoryStore
@@ -97,12 +97,14 @@ class Engine:
         for server, charges in routes:
             call = None
             earlier: list[Entry] = []
-            is_strict = _is_strict(charges)
-            if not server.is_away:
+            # A strict limit has to hold: a late answer is better than none.
+            is_strict = False
+            for charge in charges:
+                is_strict = is_strict or charge.plan.is_strict
+            if not server.breaker.is_open:
                 if self._unsynced:
                     earlier = self._unsynced.take(*[charge.subject for charge in charges])
                 try:
-                    # A strict limit has to hold: a late answer is better than none.
                     call = server.send(charges, earlier, now=now, is_patient=is_strict)
                 except StoreUnavailable:
                     self._unsynced.restore(earlier)
@@ -120,56 +122,40 @@ class Engine:
 
     def _conclude(self, parts: list[Part], now: float) -> Decision:
         """Return what follows from ``parts``: where one refuses, all others get back what they took."""
-        refused = [part for part in parts if part.values[0]]
-        if refused:
-            for part in parts:
-                self._refund_part(part, _EVERY_KIND)
-            return self._refuse(parts, refused, now)
         decision = Decision(parts)
+        refused = []
         for part in parts:
-            if part.is_local:
+            if part.values[0]:
+                refused.append(part)
+            elif part.is_local:
                 decision.is_local = True
                 for charge in part.charges:
                     if charge.cost:
                         self._unsynced.add(charge, int(part.values[2]))
             elif part.is_strict:
                 own = self._fallback.remember(part, now)
+                decision.remembered += (own,)
                 if own.values[0]:
                     refused.append(own)
-                else:
-                    decision.remembered = (*decision.remembered, own)
         if not refused:
             return decision
         self.refund(decision)
-        return self._refuse(refused, refused, now)
+        return self._refuse(parts if any(part.values[0] for part in parts) else refused, refused, now)
 
-    def _refuse(self, parts: Sequence[Part], refused: Sequence[Part], now: float) -> Decision:
+    def _refuse(self, parts: Sequence[Part], refused: Sequence[Part], now: float) -> Refusal:
         longest = max(refused, key=lambda part: part.values[1])
         is_pending = all(part.is_pending for part in refused)
         if not is_pending:
             for part in refused:
                 self._note_refused(part, now)
-        return Decision(
-            parts,
-            is_admitted=False,
-            wait_us=longest.values[1],
-            refused_part=longest,
-            is_local=any(part.is_local for part in parts),
-            is_pending=is_pending,
-        )
+        is_local = any(part.is_local for part in parts)
+        return Refusal(parts, longest, is_local=is_local, is_pending=is_pending)
 
-    def _repeat(self, part: Part) -> Decision:
+    def _repeat(self, part: Part) -> Refusal:
         """Return a refusal that is certain."""
         charge = part.charges[0]
         self.refused.add(charge.plan.limits[int(part.values[0]) - 1].name, charge.subject)
-        return Decision(
-            (part,),
-            is_admitted=False,
-            wait_us=part.values[1],
-            refused_part=part,
-            is_local=part.is_local,
-            is_cached=True,
-        )
+        return Refusal((part,), part, is_local=part.is_local, is_cached=True)
 
     def _note_refused(self, part: Part, now: float) -> None:
         """Count the refusal, against blocks too, and remember it as certain where the store would be asked again."""
@@ -259,13 +245,6 @@ class Engine:
         self.inspector.reset_after_fork()
         if self._topology is not None:
             self._topology.reset_after_fork()
-
-
-def _is_strict(charges: Sequence[Charge]) -> bool:
-    for charge in charges:  # noqa: SIM110 - every request asks: any() costs a generator
-        if charge.plan.is_strict:
-            return True
-    return False
 
 
 def _reset_all_after_fork() -> None:

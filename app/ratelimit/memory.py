@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from array import array
-from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .buckets import Buckets
+from .windows import BucketWindow, ExactWindow, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,16 +15,7 @@ if TYPE_CHECKING:
     from .plan import Charge
     from .store import Values
 
-    # An array of microseconds, or Buckets: a limit's width tells which.
-    Window = Any
-    Clock = Callable[[], int]
-
 MAX_WINDOWS_DEFAULT: Final = 200_000
-
-
-def monotonic_us() -> int:
-    """Return microseconds on a clock that nobody sets."""
-    return time.monotonic_ns() // 1000
 
 
 class MemoryStore:
@@ -35,9 +24,11 @@ class MemoryStore:
     # It is always there, and forgets only what it evicts.
     reconnected_at: Final = float("-inf")
 
-    def __init__(self, *, max_windows: int = MAX_WINDOWS_DEFAULT, clock: Clock = monotonic_us) -> None:
+    def __init__(
+        self, *, max_windows: int = MAX_WINDOWS_DEFAULT, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._max_windows = max_windows
-        self._clock = clock
+        self._clock_ns = clock_ns
         self._subjects: OrderedDict[str, dict[str, Window]] = OrderedDict()
         self._windows_count = 0
         self.reset_after_fork()
@@ -49,71 +40,37 @@ class MemoryStore:
         """Forget a lock that another thread of the parent may have held."""
         self._lock = threading.Lock()
 
-    def decide(self, charges: Sequence[Charge]) -> Values:  # noqa: C901, PLR0912, PLR0915 - calls cost as lines do
+    def decide(self, charges: Sequence[Charge]) -> Values:
         """Take every charge, or none of them."""
-        now = self._clock()
+        now = self._clock_ns() // 1000
         values: list[float] = [0, 0, now]
-        subjects = self._subjects
         with self._lock:
             # Limits are charged as they are met, which is cheapest when none refuses.
             for plan, subject, cost, _kind in charges:
-                windows = subjects.get(subject)
-                if windows is None:
-                    windows = subjects[subject] = {}
-                else:
-                    subjects.move_to_end(subject)
+                windows = self._subjects.setdefault(subject, {})
+                self._subjects.move_to_end(subject)
                 for key, amount, window_us, bucket_us in plan.rows:
-                    window: Window = windows.get(key)
+                    window = windows.get(key)
+                    # What happens most is done here and not by a call: a unit that follows others, none of which has
+                    # left, and more units in the newest bucket.
                     if window is None:
                         window = self._open_window(windows, key, bucket_us)
-                    stamp = now
-                    if bucket_us:
-                        numbers = window.numbers
-                        if numbers:
-                            totals = window.totals
-                            reset = (numbers[0] + 1) * bucket_us + window_us - now
-                            if reset > 0:
-                                count = totals[-1] - window.base + cost
-                            else:
-                                count = window.prune(now - window_us) + cost
-                                reset = (numbers[0] + 1) * bucket_us + window_us - now if numbers else 0
-                            if count > amount:
-                                return self._refuse(charges, now, values)
-                            if cost:
-                                stamp = now // bucket_us
-                                if numbers and numbers[-1] == stamp:
-                                    totals[-1] += cost
-                                else:
-                                    stamp = window.add(now, cost)
-                                    reset = (numbers[0] + 1) * bucket_us + window_us - now
-                        else:
-                            count, reset = cost, 0
-                            if count > amount:
-                                return self._refuse(charges, now, values)
-                            if cost:
-                                stamp = window.add(now, cost)
-                                reset = (stamp + 1) * bucket_us + window_us - now
-                    elif window:
-                        reset = window[0] + window_us - now
-                        if reset <= 0:
-                            del window[: bisect_right(window, now - window_us)]
-                            reset = window[0] + window_us - now if window else 0
-                        count = len(window) + cost
-                        if count > amount:
-                            return self._refuse(charges, now, values)
-                        if cost == 1 and window and window[-1] < now:
+                    elif isinstance(window, ExactWindow):
+                        if cost == 1 and window and window[-1] < now < window[0] + window_us and len(window) < amount:
                             window.append(now)
-                        elif cost:
-                            stamp = _add_units(window, now, cost)
-                            reset = window[0] + window_us - now
-                    else:
-                        count, reset = cost, 0
-                        if count > amount:
-                            return self._refuse(charges, now, values)
-                        if cost:
-                            stamp = _add_units(window, now, cost)
-                            reset = window_us
-                    values += (amount - count, reset, stamp)
+                            values += (amount - len(window), window[0] + window_us - now, now)
+                            continue
+                    elif (numbers := window.numbers) and numbers[-1] == now // bucket_us:
+                        left = amount - window.totals[-1] + window.base - cost
+                        reset = (numbers[0] + 1) * bucket_us + window_us - now
+                        if left >= 0 and reset > 0:
+                            window.totals[-1] += cost
+                            values += (left, reset, numbers[-1])
+                            continue
+                    taken = window.take(now, cost, amount, window_us)
+                    if taken is None:
+                        return self._refuse(charges, now, values)
+                    values += taken
             if self._windows_count > self._max_windows:
                 self._evict()
         return tuple(values)
@@ -124,25 +81,18 @@ class MemoryStore:
         refused, wait, place = 0, 0, 0
         values: list[float] = []
         for plan, subject, cost, _kind in charges:
-            windows = self._subjects.setdefault(subject, {})
+            windows = self._subjects.get(subject, {})
             for key, amount, window_us, _bucket_us in plan.rows:
                 window = windows.get(key)
                 place += 1
-                if isinstance(window, Buckets):
+                count, reset, longest = 0, 0, window_us
+                if window is not None:
                     count = window.prune(now - window_us)
-                    reset = window.first_end() + window_us - now if count else 0
-                elif window is not None:
-                    del window[: bisect_right(window, now - window_us)]
-                    count = len(window)
-                    reset = window[0] + window_us - now if count else 0
-                else:
-                    count = reset = 0
-                if count + cost > amount:
-                    longest = window_us
-                    if cost <= amount and window is not None:
-                        longest = _find_end(window, count + cost - amount) + window_us - now
-                    if longest > wait:
-                        refused, wait = place, longest
+                    reset = window.end_of_unit(1) + window_us - now if count else 0
+                    if amount - count < cost <= amount:
+                        longest = window.end_of_unit(count + cost - amount) + window_us - now
+                if count + cost > amount and longest > wait:
+                    refused, wait = place, longest
                 values += (max(0, amount - count), reset, 0)
         return (refused, wait, now, *values)
 
@@ -156,15 +106,12 @@ class MemoryStore:
         rows = ((charge, key) for charge in charges for key, *_ in charge.plan.rows)
         for (charge, key), stamp in zip(rows, stamps, strict=False):
             window = self._subjects.get(charge.subject, {}).get(key)
-            if isinstance(window, Buckets):
-                window.remove(int(stamp), charge.cost)
-            elif window is not None:
-                first = int(stamp)
-                del window[bisect_left(window, first) : bisect_left(window, first + charge.cost)]
+            if window is not None:
+                window.give_back(int(stamp), charge.cost)
 
-    def add(self, charge: Charge) -> tuple[int, ...]:
+    def add(self, charge: Charge) -> list[int]:
         """Count ``charge`` whatever its limits say; return its stamps."""
-        instant = self._clock()
+        now = self._clock_ns() // 1000
         stamps = []
         with self._lock:
             windows = self._subjects.setdefault(charge.subject, {})
@@ -173,15 +120,11 @@ class MemoryStore:
                 window = windows.get(key)
                 if window is None:
                     window = self._open_window(windows, key, bucket_us)
-                if isinstance(window, Buckets):
-                    window.prune(instant - window_us)
-                    stamps.append(window.add(instant, charge.cost))
-                else:
-                    del window[: bisect_right(window, instant - window_us)]
-                    stamps.append(_add_units(window, instant, charge.cost))
+                window.prune(now - window_us)
+                stamps.append(window.add(now, charge.cost))
             if self._windows_count > self._max_windows:
                 self._evict()
-        return tuple(stamps)
+        return stamps
 
     def clear(self, subject: str) -> bool:
         """Forget everything about ``subject``; say whether there was anything."""
@@ -207,8 +150,7 @@ class MemoryStore:
         return sorted(rows, key=lambda row: -row[2])[:count]
 
     def _open_window(self, windows: dict[str, Window], key: str, bucket_us: int) -> Window:
-        window: Window = Buckets(bucket_us) if bucket_us else array("q")
-        windows[key] = window
+        window = windows[key] = BucketWindow(bucket_us) if bucket_us else ExactWindow("q")
         self._windows_count += 1
         return window
 
@@ -216,20 +158,3 @@ class MemoryStore:
         while self._windows_count > self._max_windows and len(self._subjects) > 1:
             _subject, windows = self._subjects.popitem(last=False)
             self._windows_count -= len(windows)
-
-
-def _find_end(window: Window, rank: int) -> int:
-    """Return when the unit of this ``rank`` was counted, or when its bucket ends; the oldest has rank 1."""
-    return window.end_of_unit(rank) if isinstance(window, Buckets) else window[rank - 1]
-
-
-def _add_units(log: array[int], now: int, cost: int) -> int:
-    """Add ``cost`` units, each at a microsecond of its own, at ``now`` or just after the newest; return the first's."""
-    if cost == 1:
-        place = bisect_left(log, now)
-        if place == len(log) or log[place] != now:
-            insort(log, now)
-            return now
-    first = max(now, log[-1] + 1) if log else now
-    log.extend(range(first, first + cost))
-    return first

@@ -94,7 +94,7 @@ def bench_adversary(report: Report, server: RedisServer) -> None:
     bucketed = Plan([Limit(ADVERSARY_LIMIT, 60 * US, "bucketed", 600_000)])
     for name, plan in (("exact form", exact), ("bucketed form", bucketed)):
         clock = [1_800_000_000 * US]
-        store = MemoryStore(clock=lambda clock=clock: clock[0])  # type: ignore[misc]
+        store = MemoryStore(clock_ns=lambda clock=clock: clock[0] * 1000)  # type: ignore[misc]
 
         def in_memory(at: float, plan: Plan = plan, clock: list[int] = clock, store: MemoryStore = store) -> bool:
             clock[0] = 1_800_000_000 * US + int(at * US)

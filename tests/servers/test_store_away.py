@@ -164,7 +164,7 @@ def test_a_connection_from_before_an_outage_is_not_used_after_it_and_tells_nothi
     store.pool.give_back(fresh)
     with pytest.raises(StoreUnavailable):
         store.fail(broken, ConnectionFailed("reset"))
-    assert not store.is_away
+    assert not store.breaker.is_open
 
 
 def test_a_killed_store_is_used_again_after_its_restart_over_as_many_connections(

@@ -78,7 +78,7 @@ class ClusterTopology:
     @property
     def is_degraded(self) -> bool:
         """Whether some subjects, or all, have no server to decide about them."""
-        return self._has_failed or any(server.is_away for server in self.servers)
+        return self._has_failed or any(server.breaker.is_open for server in self.servers)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class ClusterTopology:
             is_done = self._refresh()
             with self._condition:
                 self._is_refresh_wanted = self._is_refresh_wanted and not is_done
-                is_calm = is_done and not any(server.is_away for server in self._servers.values())
+                is_calm = is_done and not any(server.breaker.is_open for server in self._servers.values())
                 pause = REFRESH_SECONDS if is_calm else REFRESH_SECONDS_WHILE_AWAY
                 until = time.monotonic() + pause * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
                 while not self._is_closed and (left_seconds := until - time.monotonic()) > 0:
@@ -193,7 +193,7 @@ class ClusterTopology:
     def _refresh(self) -> bool:
         """Read the topology from whoever tells it; say whether anybody did."""
         self._is_refresh_wanted = False
-        known = sorted(self._servers.items(), key=lambda item: (item[1].is_away, random.random()))  # noqa: S311
+        known = sorted(self._servers.items(), key=lambda item: (item[1].breaker.is_open, random.random()))  # noqa: S311
         for host_port in itertools.chain((host_port for host_port, _server in known), self._uri.hosts):
             ranges = self._ask_for_slots(host_port)
             if ranges:

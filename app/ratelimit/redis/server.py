@@ -88,11 +88,6 @@ class RedisServer:
         )
 
     @property
-    def is_away(self) -> bool:
-        """Whether it is not asked at all."""
-        return self.breaker.is_open
-
-    @property
     def reconnected_at(self) -> float:
         """When it may last have lost what it knew, on the monotonic clock; infinitely long ago if never."""
         return self.pool.reconnected_at
@@ -153,7 +148,7 @@ class RedisServer:
         self.call(pack_merge(charge, age_us=0), 1, now=time.monotonic())
 
     def check(self) -> None:
-        """Ask the server, so that ``is_away`` tells how it is now.
+        """Ask the server, so that its breaker tells how it is now.
 
         Raises:
             StoreUnavailable: it is away.

@@ -99,7 +99,7 @@ class SingleTopology:
     @property
     def is_degraded(self) -> bool:
         """Whether the server is away."""
-        return self._server.is_away
+        return self._server.breaker.is_open
 
     def route(self, charges: Sequence[Charge]) -> list[tuple[RedisServer, Sequence[Charge]]]:
         """Return that the one server decides everything in one call."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class MemoryMachine(StoreMachine):
     def make_store(self) -> ClockedStore:
-        return MemoryStore(clock=lambda: self.now)
+        return MemoryStore(clock_ns=lambda: self.now * 1000)
 
 
 TestMemoryAgainstModel = MemoryMachine.TestCase

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.ratelimit import Charge, compile_plan
-from app.ratelimit.decision import Decision, Part
+from app.ratelimit.decision import Decision, Part, Refusal
 from app.ratelimit.redis import scripts
 from app.ratelimit.redis.protocol import ConnectionFailed, ReplyError, pack_command, parse_replies
 from app.ratelimit.refusals import NAMES_MAX, RefusalCache, RefusalTally
@@ -107,11 +107,12 @@ def test_a_refusal_is_certain_for_its_wait_and_at_most_a_second() -> None:
 
 def test_a_decision_names_who_refused_and_rounds_the_wait_up() -> None:
     part, _ = make_refusal("one")
-    decision = Decision((part,), is_admitted=False, wait_us=4_000_001, refused_part=part)
+    part = part._replace(values=(1.0, 4_000_001.0, *part.values[2:]))
+    decision = Refusal((part,), part)
     assert decision.retry_after_seconds == 5
     assert decision.refused_by is PLAN.limits[0]
     assert "refused" in repr(decision)
-    assert Decision((part,), is_admitted=False, wait_us=1).retry_after_seconds == 1
+    assert Refusal((part,), part._replace(values=(1.0, 1.0, *part.values[2:]))).retry_after_seconds == 1
     assert "admitted" in repr(Decision(()))
 
 
