@@ -9,7 +9,8 @@ import sys
 from flask import Flask
 
 from app import create_app as build_app
-from app.config import Settings, SettingsError, load_settings
+from app.config import Settings, load_settings
+from app.environment import SettingsError
 from app.http.bodies import MAX_BODY_BYTES
 from app.server.listener import CannotListen, check_can_listen
 from app.utils import configure_logging

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from app.config import MASK, Settings
+from app.config import Settings
+from app.environment import MASK
 from app.extensions import get_settings
 
 from .terminal import OperatorGroup, Report

@@ -6,7 +6,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup
 
-from app.config import SettingsError
+from app.environment import SettingsError
 
 from .doctor import FAULTS, doctor_command
 from .terminal import Failure

@@ -112,7 +112,7 @@ def parse_role_limits(text: str) -> RoleLimits:
     heads = list(_ROLE_ENTRY.finditer(text))
     by_name: dict[str, dict[str, Limits]] = {}
     if text.strip() and (not heads or text[: heads[0].start()].strip()):
-        raise LimitError(f"expected ROLE.LIMIT=… such as staff.default=6000/minute, got {text[:80]!r}")
+        raise LimitError(f"expected ROLE.LIMIT=… such as staff.default=6000/minute; got {text[:80]!r}")
     ends = [*(head.start() for head in heads[1:]), len(text)]
     for head, end in zip(heads, ends, strict=False):
         role, name = head.groups()
@@ -120,7 +120,7 @@ def parse_role_limits(text: str) -> RoleLimits:
         try:
             limits = parse_limits(notation)
         except LimitError as error:
-            raise LimitError(f"expected {ALLOWED_NOTATION} for {role}.{name}, got {notation[:80]!r}") from error
+            raise LimitError(f"expected {ALLOWED_NOTATION} for {role}.{name}; got {notation[:80]!r}") from error
         if role in by_name.setdefault(name, {}):
             raise LimitError(f"expected one entry for {role}.{name}, got two")
         by_name[name][role] = limits

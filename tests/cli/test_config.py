@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from app.cli.config import describe_settings, mask_url
-from app.config import MASK, Settings
+from app.config import Settings
 from app.database import parse_database_url
+from app.environment import MASK
 from app.extensions import get_settings
 from tests.databases import TEST_ENVIRON
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from tests.cli.conftest import Operator
+
+ROLES = "staff.login=20/minute trial.default=60/minute;1000/day"
 
 
 @pytest.mark.no_database
@@ -27,6 +31,13 @@ def test_every_setting_is_shown_and_no_secret_is(operator: Operator) -> None:
     assert TEST_ENVIRON["SECRET_KEY"] not in output
     assert shown["SECRET_KEY"] == MASK
     assert shown["DATABASE_URL"].startswith("sqlite:///")
+
+
+def test_every_kind_of_value_is_shown_to_programs_too() -> None:
+    settings = Settings.from_environ(TEST_ENVIRON | {"TRUSTED_PROXIES": "10.0.0.0/8", "RATELIMIT_ROLES": ROLES})
+    shown = json.loads(json.dumps(describe_settings(settings)))
+    assert (shown["TRUSTED_PROXIES"], shown["RATELIMIT_ROLES"]) == (["10.0.0.0/8"], ROLES)
+    assert (shown["RATELIMIT_LOGIN"], shown["RATELIMIT_FALLBACK"]) == ("10/minute;50/hour", "local")
 
 
 @pytest.mark.no_database

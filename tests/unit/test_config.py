@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import run
-from app.config import ROOT, Settings, SettingsError, load_settings
+from app.config import ROOT, Settings, load_settings
+from app.environment import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,24 @@ def test_every_fault_is_named_in_one_message_and_no_secret_is_shown() -> None:
     assert SECRET not in str(error.value)
     assert KEY not in str(error.value)
     assert "got '65536'" in str(error.value)
+
+
+def test_a_password_in_a_setting_that_takes_none_is_not_shown() -> None:
+    names = [field.name.upper() for field in dataclasses.fields(Settings)]
+    for wrong in (f"redis://u:{SECRET}@h:port/0", f"staff.login=redis://u:{SECRET}@h"):
+        with pytest.raises(SettingsError) as error:
+            Settings.from_environ(dict.fromkeys(names, wrong))
+        assert len(error.value.faults) > len(names) / 2
+        assert SECRET not in str(error.value)
+
+
+def test_limits_of_roles_are_refused_by_name_with_those_that_there_are() -> None:
+    for wrong in ("staff", "staff.login=often", "staff.typo=5/minute", "a.login=5/minute a.login=6/minute"):
+        assert find_faults(RATELIMIT_ROLES=wrong) == ["RATELIMIT_ROLES"]
+    with pytest.raises(SettingsError, match="default, login, login-address, register; there is none called typo"):
+        read(RATELIMIT_ROLES="staff.typo=5/minute")
+    # What is wrong with one setting is no fault of the other.
+    assert find_faults(RATELIMIT_ROLES="staff.login=9/minute", RATELIMIT_LOGIN="often") == ["RATELIMIT_LOGIN"]
 
 
 @pytest.mark.parametrize(

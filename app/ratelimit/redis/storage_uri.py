@@ -44,7 +44,7 @@ class StorageUriError(ValueError):
     """The address of the store is malformed; the message shows what is allowed and repeats no password."""
 
     def __init__(self, fault: str) -> None:
-        super().__init__(f"{fault}; expected {ALLOWED}")
+        super().__init__(f"expected {ALLOWED}; {fault}")
 
 
 @lru_cache(maxsize=16)
