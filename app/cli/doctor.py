@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import click
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,7 +21,7 @@ from app.ratelimit.adapter import StoreAway
 from app.services import admins
 
 from .migrations import Revisions, find_revisions
-from .terminal import Report, operator_command
+from .terminal import OperatorCommand, Report
 
 # Where an application with wrong settings keeps what is wrong.
 FAULTS: Final = "settings_faults"
@@ -46,7 +47,7 @@ class Finding:
     code: str = ""
 
 
-@operator_command("doctor")
+@click.command("doctor", cls=OperatorCommand)
 def doctor_command() -> Report:
     """Check the settings, the database and the first administrator; exit 1 with what to do about each fault."""
     faults: list[str] | None = current_app.extensions.get(FAULTS)

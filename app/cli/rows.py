@@ -19,6 +19,8 @@ from app.security import UnsupportedHash, parse_stored_hash
 from app.services.imports import Fault, ImportedUser
 from app.utils import MalformedBody
 
+Write = Callable[[Mapping[str, Any]], object]
+
 LINE_MAX_LENGTH: Final = 64 * 1024
 ROLES_MAX: Final = 100
 # Django marks an account without a password with this.
@@ -112,34 +114,24 @@ READERS: Final[Mapping[str, Callable[[Iterable[str]], Iterator[ImportedUser | Fa
 }
 
 
-class JsonLinesWriter:
-    """Writes users as JSON, one to a line."""
-
-    def __init__(self, target: IO[str], columns: Sequence[str]) -> None:
-        del columns  # each line names its fields
-        self._target = target
-
-    def write(self, values: Mapping[str, Any]) -> None:
-        """Write one user."""
-        self._target.write(json.dumps(values) + "\n")
+def start_json_lines(target: IO[str], _columns: Sequence[str]) -> Write:
+    """Return a function that writes a user to ``target`` as a line of JSON."""
+    return lambda values: target.write(json.dumps(values) + "\n")
 
 
-class CsvWriter:
-    """Writes users as CSV (RFC 4180) that ``read_csv`` reads back and no spreadsheet evaluates."""
+def start_csv(target: IO[str], columns: Sequence[str]) -> Write:
+    """Write the header of a CSV file (RFC 4180) that ``read_csv`` reads back and no spreadsheet evaluates.
 
-    def __init__(self, target: IO[str], columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._writer = csv.writer(target)
-        self._writer.writerow(columns)
-
-    def write(self, values: Mapping[str, Any]) -> None:
-        """Write one user."""
-        self._writer.writerow(_make_cell(values[column]) for column in self._columns)
+    Return a function that writes a user as a row.
+    """
+    writer = csv.writer(target)
+    writer.writerow(columns)
+    return lambda values: writer.writerow(_make_cell(values[column]) for column in columns)
 
 
-WRITERS: Final[Mapping[str, type[JsonLinesWriter | CsvWriter]]] = {
-    "csv": CsvWriter,
-    "jsonl": JsonLinesWriter,
+WRITERS: Final[Mapping[str, Callable[[IO[str], Sequence[str]], Write]]] = {
+    "csv": start_csv,
+    "jsonl": start_json_lines,
 }
 
 # What spreadsheets take for a formula. Source: OWASP, "CSV Injection".

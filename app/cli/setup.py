@@ -11,10 +11,10 @@ from app.services.setup import make_first_admin
 
 from .migrations import find_revisions, upgrade_database
 from .passwords import frame_password
-from .terminal import Failure, Report, operator_command
+from .terminal import Failure, OperatorCommand, Report
 
 
-@operator_command("setup")
+@click.command("setup", cls=OperatorCommand)
 @click.option("--check-address", "is_address_checked", is_flag=True, help="First make sure that HOST:PORT is free.")
 def setup_command(*, is_address_checked: bool) -> Report:
     """Apply the migrations and create the first administrator; running it again changes nothing."""

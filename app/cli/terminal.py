@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import with_appcontext
 from marshmallow import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -45,8 +45,8 @@ class Failure(click.ClickException):
 class OperatorCommand(click.Command):
     """A command that returns a ``Report`` and takes ``--json``; none of its errors shows a traceback."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - click's own
-        super().__init__(*args, **kwargs)
+    def __init__(self, name: str, callback: Callable[..., Report], **options: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(name, callback=with_appcontext(callback), **options)
         self.params.append(click.Option(["--json", "as_json"], is_flag=True, help="Print JSON for programs."))
 
     def invoke(self, ctx: click.Context) -> None:
@@ -82,19 +82,10 @@ class OperatorCommand(click.Command):
         ctx.exit(report.exit_code)
 
 
-class OperatorGroup(AppGroup):
+class OperatorGroup(click.Group):
     """A group of operator commands."""
 
     command_class = OperatorCommand
-
-
-def operator_command(name: str) -> Callable[[Callable[..., Report]], OperatorCommand]:
-    """Make a function an operator command outside any group."""
-
-    def decorate(function: Callable[..., Report]) -> OperatorCommand:
-        return click.command(name, cls=OperatorCommand)(with_appcontext(function))
-
-    return decorate
 
 
 class EmailType(click.ParamType[str]):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import click
-from flask.cli import with_appcontext
 
 from app.schemas import UserOutput
 from app.security import Actor
@@ -31,7 +30,6 @@ _FORMATS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json"
     "--format", "format_", type=click.Choice(sorted(WRITERS)), help="What to write, if the name of FILE does not say."
 )
 @click.option("--with-hashes", is_flag=True, help="Also write the password hashes. Keep the file safe.")
-@with_appcontext
 def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report:
     """Write every account to FILE, as CSV if it is named .csv, otherwise as JSON lines; - is standard output.
 
@@ -39,16 +37,16 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
     """
     schema = UserOutput()
     columns = [*schema.fields, *(["password_hash"] if with_hashes else [])]
-    make_writer = WRITERS[format_ or _FORMATS.get(Path(file).suffix.lower(), "jsonl")]
+    start = WRITERS[format_ or _FORMATS.get(Path(file).suffix.lower(), "jsonl")]
     count = 0
     with _open_target(file) as target, _show_progress("Exporting", exports.count_users()) as advance:
-        writer = make_writer(target, columns)
+        write = start(target, columns)
         for page in exports.walk_users(actor=Actor.system(), with_hashes=with_hashes):
             for user in page:
                 values: dict[str, Any] = schema.dump(user)
                 if with_hashes:
                     values["password_hash"] = user.password_hash
-                writer.write(values)
+                write(values)
             count += len(page)
             advance(len(page))
     if file == STANDARD:
@@ -63,7 +61,6 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
 @click.option("--format", "format_", type=click.Choice(sorted(READERS)), help="What FILE is, if its name does not say.")
 @click.option("--dry-run", is_flag=True, help="Check everything, store nothing.")
-@with_appcontext
 def import_users(file: str, format_: str | None, *, dry_run: bool) -> Report:
     """Import the accounts of FILE, CSV or JSON lines: all of them, or none if a line is wrong.
 

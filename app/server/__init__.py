@@ -3,6 +3,4 @@
 ``serve`` is in ``master``, so that asking ``is_draining`` loads no server. ADR 9 says what is changed, and why.
 """
 
-from .draining import is_draining as is_draining
-
-__all__ = ["is_draining"]
+from .draining import is_draining

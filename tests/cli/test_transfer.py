@@ -1,4 +1,4 @@
-"""All accounts at once: out of one system and into another."""
+"""Exporting all accounts from one system and importing them into another."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from app.cli.rows import WRITERS
 from app.extensions import db
 from app.security import Actor
 from app.services import audit, imports, users
@@ -167,7 +168,7 @@ def test_an_export_that_fails_leaves_the_older_one(
     def fail(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("app.cli.rows.JsonLinesWriter.write", fail)
+    monkeypatch.setitem(WRITERS, "jsonl", lambda *_arguments: fail)
     assert operator.fail("user", "export", str(file)) == "No space left on device"
     assert file.read_text() == "an older export"
     assert list(file.parent.iterdir()) == [file]
