@@ -9,25 +9,3 @@ from .probe import Health, probe
 from .retry import retrying, run_again
 from .transactions import READS_ONCE
 from .url import TLS_WORDS, DatabaseTarget, DatabaseUrlError, parse_database_url
-
-__all__ = [
-    "READS_ONCE",
-    "TLS_WORDS",
-    "CommitOutcomeUnknown",
-    "ConnectionLost",
-    "DatabaseTarget",
-    "DatabaseUnavailable",
-    "DatabaseUrlError",
-    "Diagnosis",
-    "Health",
-    "Lookup",
-    "diagnose",
-    "is_duplicate",
-    "lift_time_limits",
-    "make_engine",
-    "parse_database_url",
-    "probe",
-    "retrying",
-    "run_again",
-    "time_limit",
-]
