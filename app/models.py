@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from uuid_utils.compat import uuid7
 
+from .clock import now
 from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
 from .permissions import BUILT_IN_ROLES, ROLE_NAME_MAX_LENGTH, find_allowed
 from .search import SearchText, make_search_text
-from .utils import now
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 500

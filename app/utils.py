@@ -28,22 +28,6 @@ PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
 logger = logging.getLogger(__name__)
 
 
-class Clock:
-    """Tells the time; a test puts one in its place that it can turn."""
-
-    def now(self) -> datetime.datetime:
-        """Return this instant in UTC, to the microsecond."""
-        return datetime.datetime.now(datetime.UTC)
-
-
-clock = Clock()
-
-
-def now() -> datetime.datetime:
-    """Return this instant in UTC, to the microsecond, by ``clock``."""
-    return clock.now()
-
-
 # --- errors ---
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from app import create_app, utils
+from app import create_app
 from app.config import Settings
 from app.database import Lookup
 from app.extensions import limiter
@@ -214,7 +214,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The application's clock, which the test turns."""
     clock = Clock()
-    monkeypatch.setattr(utils, "clock", clock)
+    monkeypatch.setattr("app.clock.clock", clock)
     return clock
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final, TypeVar
 from flask import Flask, current_app, request
 from flask_login import current_user
 
+from app.clock import now
 from app.permissions import PERMISSIONS
-from app.utils import Forbidden, NotSignedIn, add_log_context, now
+from app.utils import Forbidden, NotSignedIn, add_log_context
 
 View = TypeVar("View", bound="Callable[..., Any]")
 

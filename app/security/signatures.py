@@ -8,7 +8,7 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
-from app.utils import now
+from app.clock import now
 
 CLOCK_SKEW_SECONDS: Final = 60
 

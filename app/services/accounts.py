@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
+from app.clock import now
 from app.database import Lookup, is_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import Role, User
 from app.permissions import USER_ROLE
 from app.security import Actor, get_hasher, get_policy
-from app.utils import AppError, Conflict, Forbidden, NotFound, now
+from app.utils import AppError, Conflict, Forbidden, NotFound
 
 from . import audit
 from .admins import lock_admins, refuse_last_admin

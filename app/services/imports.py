@@ -10,10 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 from uuid_utils.compat import uuid7
 
+from app.clock import now
 from app.extensions import db, retried, transaction
 from app.models import AuditEntry, Role, User, user_roles
 from app.permissions import USER_ROLE
-from app.utils import InvalidInput, now
+from app.utils import InvalidInput
 
 if TYPE_CHECKING:
     import datetime

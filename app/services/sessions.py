@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from app.clock import now
 from app.database import Lookup
 from app.extensions import db, get_settings, retried, transaction
 from app.models import USER_AGENT_MAX_LENGTH, Role, RolePermission, Session, User, user_roles
 from app.permissions import find_allowed
 from app.security import Actor, Client, Principal, SignedInSession, SignedInUser
-from app.utils import NotFound, now
+from app.utils import NotFound
 
 from . import audit
 

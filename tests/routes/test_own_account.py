@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
+from app.clock import now
 from app.extensions import db, transaction
 from app.models import AuditEntry, Session
-from app.utils import now
 from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
