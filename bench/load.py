@@ -10,12 +10,13 @@ import statistics
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from bench.measure import interleave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from bench.measure import Effort
     from bench.programs import Program
@@ -69,12 +70,17 @@ class Load:
         ]
         command += ["--script", str(SCRIPT), f"http://127.0.0.1:{self.program.port}", "--", str(self.path), begin]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
+        self.program.settle()
         report: dict[str, float | str] = json.loads(done.stdout.splitlines()[-1])
         return report
 
 
 def measure_rates(
-    loads: dict[str, Load], effort: Effort, *, connections: int = CONNECTIONS, **others: Callable[[], float]
+    loads: dict[str, Load],
+    effort: Effort,
+    *,
+    connections: int = CONNECTIONS,
+    others: Mapping[str, Callable[[], float]] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Return the median rate of each load, and of ``others``; all are warm, and their rounds are interleaved.
 
@@ -87,7 +93,7 @@ def measure_rates(
         name: functools.partial(load.measure_rate, effort.seconds, connections=connections)
         for name, load in loads.items()
     }
-    return interleave(runs | others, rounds=effort.rounds)
+    return interleave({**runs, **others}, rounds=effort.rounds)
 
 
 def describe_cpu(ours: Load, peer: Load) -> str:

@@ -25,6 +25,9 @@ WORKERS: Final = 2
 THREADS: Final = 4
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
+SETTLE_SECONDS: Final = 3.0
+# Of a tenth of a second.
+REST_CPU_SECONDS: Final = 0.011
 
 
 class Program:
@@ -72,6 +75,14 @@ class Program:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def settle(self) -> None:
+        """Return when its processes rest: what clients have left behind is done."""
+        last = -1.0
+        until = time.monotonic() + SETTLE_SECONDS
+        while (now := self.measure_cpu_seconds()) > last + REST_CPU_SECONDS and time.monotonic() < until:
+            last = now
+            time.sleep(0.1)
 
     def measure_memory_mib(self) -> float:
         """Return the proportional set size of all its processes together, in MiB."""

@@ -4,5 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ./scripts/venv.sh requirements-dev.txt
+./scripts/venv.sh bench/requirements.txt bench/.venv
 ./scripts/servers.sh postgresql mariadb redis wrk
 exec .venv/bin/python -m bench.product.run "$@"

@@ -16,8 +16,9 @@ from bench import load
 from bench.measure import Effort, Report
 from bench.product.servers import KINDS, Servers
 from bench.product.sign_ins import bench_sign_ins
+from bench.product.start import bench_start
 from bench.product.user_page import bench_user_page
-from bench.product.users_me import bench_growth, bench_users_me
+from bench.product.users_me import bench_growth, bench_peers, bench_users_me
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,10 @@ def list_benches(report: Report, servers: Servers, *, is_quick: bool) -> dict[st
             f"users-me-{kind}": functools.partial(bench_users_me, report, servers, kind, effort),
             f"sign-ins-{kind}": functools.partial(bench_sign_ins, report, servers, kind, effort),
         }
+    benches |= {
+        "peers": functools.partial(bench_peers, report, servers, effort),
+        "start": functools.partial(bench_start, report, servers, effort),
+    }
     for kind in KINDS:
         benches |= {
             f"user-page-{kind}": functools.partial(bench_user_page, report, servers, kind, effort, users=most),

@@ -36,6 +36,35 @@ PAGE_SIZE: Final = 50
 
 
 @dataclass(frozen=True)
+class Peer:
+    """A program that does the same work with other libraries, and the server that it runs under."""
+
+    module: str
+    command: tuple[str, ...]
+
+
+_GRANIAN: Final = (
+    "granian", "--interface", "wsgi", "--http", "1", "--no-ws", "--workers", str(WORKERS),
+    "--blocking-threads", str(THREADS), "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning",
+)  # fmt: skip
+_UVICORN: Final = (
+    "uvicorn", "--loop", "uvloop", "--http", "httptools", "--workers", str(WORKERS),
+    "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning", "--no-access-log",
+)  # fmt: skip
+FLASK_SECURITY: Final = "Flask-Security-Too + Flask-Limiter"
+PEERS: Final = {
+    FLASK_SECURITY: Peer(
+        "bench.peers.with_flask_security", (*_GRANIAN, "--factory", "bench.peers.with_flask_security:create_app")
+    ),
+    "Django + django-ratelimit": Peer("bench.peers.with_django", (*_GRANIAN, "bench.peers.with_django:application")),
+    "fastapi-users + slowapi": Peer(
+        "bench.peers.with_fastapi_users", (*_UVICORN, "bench.peers.with_fastapi_users:app")
+    ),
+}
+PEERS_BIN: Final = ROOT / "bench" / ".venv" / "bin"
+
+
+@dataclass(frozen=True)
 class Database:
     """A database of the product with so many users, each of them signed in."""
 
@@ -105,11 +134,34 @@ class Servers:
         environ = {"DATABASE_URL": self._make_floor_database(kind), "REDIS_URL": self.redis_url if has_redis else ""}
         return Program([sys.executable, "-m", "bench.peers.floor"], environ=environ, log=self._make_log("floor"))
 
+    def serve_peer(self, name: str) -> Program:
+        """Return a peer on PostgreSQL and Redis, not yet started."""
+        command, *arguments = PEERS[name].command
+        environ = self.make_peer_environ(name)
+        return Program([str(PEERS_BIN / command), *arguments], environ=environ, log=self._make_log("peer"))
+
+    @functools.cache  # noqa: B019 - lives as long as the run
+    def make_peer_cookies(self, name: str) -> list[str]:
+        """Store a peer's users and return the Cookie headers of those who are signed in."""
+        command = [str(PEERS_BIN / "python"), "-m", PEERS[name].module, str(USERS), str(PEOPLE)]
+        environ = dict(os.environ) | self.make_peer_environ(name)
+        return subprocess.run(
+            command, cwd=ROOT, env=environ, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.split("\n")[:PEOPLE]
+
+    @functools.cache  # noqa: B019 - likewise
+    def make_peer_environ(self, name: str) -> dict[str, str]:
+        """Return a peer's settings; it has a database of its own."""
+        url = self.make_empty("postgresql", PEERS[name].module.rpartition(".")[2])
+        return {"DATABASE_URL": url, "REDIS_URL": self.redis_url, "LIMITS": LIMITS}
+
+    def load_peer(self, name: str, program: Program) -> Load:
+        """Return the load of people who ask a peer who they are."""
+        return self.load_path(program, "/users/me", self.make_peer_cookies(name))
+
     def load_users_me(self, database: Database, program: Program) -> Load:
         """Return the load of people who ask the product who they are."""
-        numbers = [1 + number * database.users // PEOPLE for number in range(PEOPLE)]
-        cookies = accounts.make_cookies(make_environ(database.url), numbers)
-        return self.load_path(program, "/api/v1/users/me", cookies)
+        return self.load_path(program, "/api/v1/users/me", make_cookies(database))
 
     def load_first_page(self, database: Database, program: Program) -> Load:
         """Return the load of an administrator who asks for the first page of the users."""
@@ -155,6 +207,12 @@ class Servers:
 
     def _make_file(self, name: str) -> Path:
         return self.folder / f"{len(list(self.folder.iterdir()))}-{name}"
+
+
+def make_cookies(database: Database) -> list[str]:
+    """Return the Cookie headers of people from all over the table."""
+    numbers = [1 + number * database.users // PEOPLE for number in range(PEOPLE)]
+    return accounts.make_cookies(make_environ(database.url), numbers)
 
 
 def make_environ(database_url: str, **settings: str) -> dict[str, str]:

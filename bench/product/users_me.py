@@ -6,13 +6,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from bench.load import describe_cpu, measure_rates
-from bench.product.servers import TITLES, USERS, Servers
+from bench.product.servers import FLASK_SECURITY, PEERS, TITLES, USERS, Servers
+from bench.programs import WORKERS
 
 if TYPE_CHECKING:
     from bench.measure import Effort, Report
 
 LEAST: Final = {"sqlite": 1.0, "postgresql": 1.0, "mariadb": 0.9}
 GROWTH: Final = 1.3
+LEAST_OF_PEERS: Final = 3.0
+MEMORY: Final = 1.2
 
 
 def bench_users_me(report: Report, servers: Servers, kind: str, effort: Effort) -> None:
@@ -32,6 +35,34 @@ def bench_users_me(report: Report, servers: Servers, kind: str, effort: Effort) 
         peer=rates["floor"],
         least=LEAST[kind],
         note=describe_cpu(loads["ours"], loads["floor"]),
+    )
+
+
+def bench_peers(report: Report, servers: Servers, effort: Effort) -> None:
+    """Measure the product and all who do the same work, on PostgreSQL and Redis; then weigh them."""
+    database = servers.make_database("postgresql")
+    with ExitStack() as stack:
+        ours = stack.enter_context(servers.serve_product(database, has_redis=True))
+        loads = {"ours": servers.load_users_me(database, ours)}
+        for name in PEERS:
+            servers.make_peer_cookies(name)
+            loads[name] = servers.load_peer(name, stack.enter_context(servers.serve_peer(name)))
+        rates = measure_rates(loads, effort)
+        memory = {name: load.program.measure_memory_mib() / WORKERS for name, load in loads.items()}
+    for name in PEERS:
+        report.compare(
+            f"users/me, three limits, PostgreSQL and Redis, requests/s, against {name}",
+            ours=rates["ours"],
+            peer=rates[name],
+            least=LEAST_OF_PEERS,
+            note=describe_cpu(loads["ours"], loads[name]),
+        )
+    report.compare(
+        f"memory of the server a worker, after the load, against {FLASK_SECURITY}",
+        ours=memory["ours"],
+        peer=memory[FLASK_SECURITY],
+        most=MEMORY,
+        unit=" MiB",
     )
 
 
