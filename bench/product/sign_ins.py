@@ -14,7 +14,8 @@ from bench.programs import ROOT
 if TYPE_CHECKING:
     from bench.measure import Effort, Report
 
-LEAST: Final = {"libsodium": 0.9, "argon2-cffi": None}
+# The customary library is what is to be reached; libsodium is what the product calls, and the shortest time there is.
+LEAST: Final = {"argon2-cffi": 0.9, "libsodium": None}
 # The product's default. Of four threads three may check passwords, and whoever comes fourth is refused.
 THREADS: Final = "16"
 # Half as many as the passwords that one worker takes on, should it be given all connections.
