@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass
 class Model:
-    """Sliding windows by the letter: slow, plain, and without a single optimisation."""
+    """Sliding windows by the letter: slow, plain, and without a single optimization."""
 
     entries: list[Entry] = field(default_factory=list)
 

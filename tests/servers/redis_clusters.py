@@ -111,7 +111,7 @@ class Cluster:
             with server.client() as client:
                 wait_until(lambda client=client: client.execute_command("CLUSTER REPLICATE", master_id))  # type: ignore[misc] # noqa: B023
         wait_until(lambda: all(self.is_ok(server) for server in self.servers), what="the cluster's agreement")
-        wait_until(self._has_all_replicas, what="the replicas' synchronisation")
+        wait_until(self._has_all_replicas, what="the replicas' synchronization")
         return self
 
     def _known_nodes(self, server: RedisServer) -> int:

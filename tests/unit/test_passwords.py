@@ -92,7 +92,7 @@ def test_a_good_password_may_hold_the_own_name_among_others(policy: PasswordPoli
     assert is_accepted(policy, "turnip Augusta lantern gravel osprey", EMAIL, NAME)
 
 
-def test_the_length_is_counted_after_normalising(policy: PasswordPolicy) -> None:
+def test_the_length_is_counted_after_normalizing(policy: PasswordPolicy) -> None:
     assert not is_accepted(policy, "u\u0308o\u0308a\u0308" * 4 + "xy")  # 14 characters, written as 26
 
 

@@ -72,14 +72,14 @@ class MariaDb(ServerProcess):
 
     def __enter__(self) -> Self:
         if not self.data.exists():
-            self._initialise()
+            self._initialize()
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         install = find_program("mariadb-install-db")
         assert install is not None
         self.run([

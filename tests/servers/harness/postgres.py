@@ -77,14 +77,14 @@ class Postgres(ServerProcess):
 
     def __enter__(self) -> Self:
         if not self.data.exists():
-            self._initialise()
+            self._initialize()
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         password_file = self.folder / "password"
         password_file.write_text(PASSWORD)
         self.give(password_file)
