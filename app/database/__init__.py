@@ -6,6 +6,6 @@ from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, is_duplicate
 from .lookup import Lookup
 from .probe import Health, probe
-from .retry import retrying, run_again
+from .retry import run_again
 from .transactions import READS_ONCE
 from .url import TLS_WORDS, DatabaseTarget, DatabaseUrlError, parse_database_url

@@ -13,7 +13,7 @@ import pymysql.connections
 from pymysql.constants import CLIENT, CR, ER, SERVER_STATUS
 
 from .deadlines import Deadline
-from .names import resolve
+from .resolver import resolve
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -58,19 +58,19 @@ class _Connection(_PlainConnection):
         super().connect(sock or self._open_socket())
 
     def _open_socket(self) -> socket.socket | None:
-        """Return a socket that is connected to the first of the host's addresses that takes it; None: PyMySQL does it.
+        """Return a socket that is connected to the first of the host's IPs that takes it; None: PyMySQL does it.
 
         Raises:
-            OSError: none did in time, or the host's name has no address.
+            OSError: none did in time, or the host's name has no IP.
         """
         if self.unix_socket:
             return None
-        addresses = resolve(self.host, self.port, within_seconds=self._deadline.remaining())
-        for address in addresses:
+        ips = resolve(self.host, self.port, within_seconds=self._deadline.remaining())
+        for ip in ips:
             try:
-                opened = socket.create_connection((address, self.port), self._deadline.remaining())
+                opened = socket.create_connection((ip, self.port), self._deadline.remaining())
             except OSError:
-                if address == addresses[-1]:
+                if ip == ips[-1]:
                     raise
             else:
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -103,12 +103,12 @@ class _Connection(_PlainConnection):
                 # peek() receives at most once, and only when nothing is buffered.
                 piece = self._rfile.read1(missing) if self._rfile.peek(1) else b""
             except OSError as error:
-                self._lose(CR.CR_SERVER_LOST, error)
+                self._raise_lost(CR.CR_SERVER_LOST, error)
             except BaseException:
                 self._force_close()
                 raise
             if not piece:
-                self._lose(CR.CR_SERVER_LOST, EOFError("the server closed the connection"))
+                self._raise_lost(CR.CR_SERVER_LOST, EOFError("the server closed the connection"))
             pieces.append(piece)
             missing -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -119,7 +119,7 @@ class _Connection(_PlainConnection):
             self._set_timeout()
             self._sock.sendall(data)
         except OSError as error:
-            self._lose(CR.CR_SERVER_GONE_ERROR, error)
+            self._raise_lost(CR.CR_SERVER_GONE_ERROR, error)
 
     def _set_timeout(self) -> None:
         now = time.monotonic()
@@ -131,7 +131,7 @@ class _Connection(_PlainConnection):
         self._sock.settimeout(remaining)
         self._timeout_set_at = now
 
-    def _lose(self, code: int, error: Exception) -> NoReturn:
+    def _raise_lost(self, code: int, error: Exception) -> NoReturn:
         self._force_close()
         raise pymysql.err.OperationalError(code, f"lost connection to the server ({error})") from error
 
@@ -139,7 +139,7 @@ class _Connection(_PlainConnection):
         super()._force_close()  # type: ignore[misc] # the stubs leave out private names
 
 
-class _RefuseClearText:
+class _ClearTextRefusal:
     """Stands where PyMySQL would tell the password in clear to whoever asks for it."""
 
     def __init__(self, connection: _PlainConnection) -> None:
@@ -156,17 +156,14 @@ class _RefuseClearText:
 def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connection:
     """Return a connection to ``host``, its session set up; the present time limit holds.
 
-    Args:
-        target: what to connect to, and as whom.
-        host: which of the target's hosts.
-        must_write: refuse a server that takes no writes.
+    With ``must_write`` a server that takes no writes is refused.
 
     Raises:
         pymysql.err.OperationalError: there is none to be had.
-        OSError: nobody listens there, or the host's name has no address.
+        OSError: nobody listens there, or the host's name has no IP.
     """
     is_verified = target.tls_mode.startswith("verify")
-    place = {"unix_socket": host.name} if host.is_socket else {"host": host.name, "port": host.port}
+    location = {"unix_socket": host.name} if host.is_socket else {"host": host.name, "port": host.port}
     connection = _Connection(
         defer_connect=True,
         user=target.user or None,
@@ -178,9 +175,9 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
         program_name="gatehouse",
         # An UPDATE that finds a row counts it, whether or not it changes anything: so do the other databases.
         client_flag=CLIENT.FOUND_ROWS,
-        auth_plugin_map={} if is_verified else {"mysql_clear_password": _RefuseClearText, "dialog": _RefuseClearText},
+        auth_plugin_map={} if is_verified else {"mysql_clear_password": _ClearTextRefusal, "dialog": _ClearTextRefusal},
         **_make_tls_options(target, host),
-        **place,
+        **location,
     )
     try:
         connection.connect()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import select
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
-import psycopg2.extensions
 
-from .deadlines import Deadline, remaining_seconds
-from .names import resolve
+from .deadlines import remaining_seconds
+from .resolver import resolve
+from .wait_callback import Connection, install_wait_callback
 
 if TYPE_CHECKING:
     from .url import DatabaseTarget, Host
@@ -26,28 +25,19 @@ _SYSTEM_CAS: Final = (
 )
 
 
-class _Connection(psycopg2.extensions.connection):
-    """A connection whose every exchange with the server is over in ``limit_seconds``, and in the present time limit."""
-
-    limit_seconds: float | None = None
-
-
-def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connection:
+def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> Connection:
     """Return a connection to ``host``, its session set up; the present time limit holds.
 
-    Args:
-        target: what to connect to, and as whom.
-        host: which of the target's hosts.
-        must_write: refuse a server that takes no writes.
+    With ``must_write`` a server that takes no writes is refused.
 
     Raises:
         psycopg2.OperationalError: there is none to be had.
-        OSError: the host's name has no address.
+        OSError: the host's name has no IP.
     """
-    _install_deadlines()
-    connection: _Connection = psycopg2.connect(
-        connection_factory=_Connection,
-        **_make_place(host),
+    install_wait_callback()
+    connection: Connection = psycopg2.connect(
+        connection_factory=Connection,
+        **_make_host_options(host),
         user=target.user or None,
         password=target.password or None,
         dbname=target.database,
@@ -66,12 +56,12 @@ def connect(target: DatabaseTarget, host: Host, *, must_write: bool) -> _Connect
     return connection
 
 
-def _make_place(host: Host) -> dict[str, Any]:
-    """Return where to connect to: each address in turn, by the name that its certificate has to bear."""
+def _make_host_options(host: Host) -> dict[str, Any]:
+    """Return where to connect to: each IP in turn, by the name that its certificate has to bear."""
     if host.is_socket:
         return {"host": host.name, "port": host.port}
-    addresses = resolve(host.name, host.port, within_seconds=remaining_seconds())
-    return {"host": ",".join([host.name] * len(addresses)), "hostaddr": ",".join(addresses), "port": host.port}
+    ips = resolve(host.name, host.port, within_seconds=remaining_seconds())
+    return {"host": ",".join([host.name] * len(ips)), "hostaddr": ",".join(ips), "port": host.port}
 
 
 def find_ca(target: DatabaseTarget) -> str | None:
@@ -92,7 +82,7 @@ def _make_tls_options(target: DatabaseTarget) -> dict[str, Any]:
     return options
 
 
-def _set_up_session(connection: _Connection, statement_timeout: float) -> None:
+def _set_up_session(connection: Connection, statement_timeout: float) -> None:
     """Let the server give up too, a little sooner: it then frees its locks, and the connection stays of use.
 
     A server whose client has gone away notices at the next check of the connection, where it knows how to.
@@ -107,38 +97,3 @@ def _set_up_session(connection: _Connection, statement_timeout: float) -> None:
             (timeout_ms, timeout_ms),
         )
     connection.autocommit = False
-
-
-def _install_deadlines() -> None:
-    """Make every psycopg2 connection of this process wait in Python, where a deadline can end it.
-
-    libpq waits in C for as long as the server pleases: ``statement_timeout`` is the server's to keep, and keepalives
-    are answered by the kernel of a frozen one.
-    """
-    if psycopg2.extensions.get_wait_callback() is not _wait:
-        psycopg2.extensions.set_wait_callback(_wait)
-
-
-def _wait(connection: psycopg2.extensions.connection) -> None:
-    """Wait for the server's answer until the connection's deadline.
-
-    Raises:
-        psycopg2.OperationalError: there was none, caused by TimeoutError. psycopg2 then closes the connection, which is
-            in mid-sentence.
-    """
-    deadline = Deadline(getattr(connection, "limit_seconds", None))
-    while True:
-        state = connection.poll()
-        if state == psycopg2.extensions.POLL_OK:
-            return
-        poller = select.poll()
-        # libpq may take another socket for its next address.
-        poller.register(connection.fileno(), _EVENTS[state])
-        remaining = deadline.remaining()
-        if remaining is not None and (remaining <= 0 or not poller.poll(remaining * 1000)):
-            raise psycopg2.OperationalError("the server did not answer in time") from TimeoutError()
-        if remaining is None:
-            poller.poll()
-
-
-_EVENTS: Final = {psycopg2.extensions.POLL_READ: select.POLLIN, psycopg2.extensions.POLL_WRITE: select.POLLOUT}

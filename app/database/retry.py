@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import time
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 ATTEMPTS: Final = 4
 WORK_SECONDS: Final = 4.0
@@ -52,16 +50,6 @@ def run_again(
                     raise fault from error
             sleep(pause)
     raise AssertionError("attempts is at least 1")
-
-
-def retrying(unit: Callable[P, T]) -> Callable[P, T]:
-    """Make every call of ``unit`` one that ``run_again`` runs."""
-
-    @functools.wraps(unit)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_again(lambda: unit(*args, **kwargs))
-
-    return run
 
 
 def _find_fault(error: ConnectionLost | sa.exc.DBAPIError) -> DatabaseUnavailable:

@@ -259,13 +259,18 @@ def test_a_statement_that_takes_too_long_is_ended_by_the_server_and_the_connecti
         assert get_connection_id(connection) == first
 
 
-def test_a_migration_may_take_its_time_and_nobody_inherits_its_patience(engine: sa.Engine) -> None:
+def test_a_connection_that_somebody_else_makes_has_no_deadline_of_ours(server: Server, engine: sa.Engine) -> None:
+    read_numbers(engine)
+    server.administrate(sleep_statement(engine, 1.3))
+
+
+def test_a_migration_may_take_its_time_and_its_connection_serves_nobody_else(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         lift_time_limits(connection)
-        patient = get_connection_id(connection)
+        used = get_connection_id(connection)
         connection.execute(sa.text(sleep_statement(engine, 1.3)))
     with engine.connect() as connection:
-        assert get_connection_id(connection) != patient
+        assert get_connection_id(connection) != used
         with pytest.raises(DatabaseUnavailable):
             connection.execute(sa.text(sleep_statement(engine, 30)))
 

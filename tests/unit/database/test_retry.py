@@ -6,7 +6,7 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 
-from app.database import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, retrying, run_again, time_limit
+from app.database import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, run_again, time_limit
 from app.database.deadlines import remaining_seconds
 from app.database.faults import Kind, classify, is_rolled_back
 
@@ -100,21 +100,6 @@ def test_pauses_grow_and_differ() -> None:
         run_again(Unit(*[ConnectionLost()] * 50), attempts=5, within_seconds=60, sleep=pauses.append)
     assert len(set(pauses)) == 4
     assert all(0 <= pause <= 0.05 * 2**index for index, pause in enumerate(pauses))
-
-
-def test_a_decorated_function_passes_arguments_and_answer_through() -> None:
-    runs = []
-
-    @retrying
-    def add(first: int, *, second: int) -> int:
-        """Add."""
-        runs.append(1)
-        if len(runs) == 1:
-            raise ConnectionLost
-        return first + second
-
-    assert add(1, second=2) == 3
-    assert add.__doc__ == "Add."
 
 
 def test_an_inner_time_limit_only_shortens() -> None:

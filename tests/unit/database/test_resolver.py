@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.database.names import resolve
+from app.database.resolver import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Addresses of host names, before a deadline."""
+"""From a host's name to its IPs, before a deadline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 def resolve(name: str, port: int, *, within_seconds: float | None) -> tuple[str, ...]:
-    """Return the addresses of ``name``, best first.
+    """Return the IPs of ``name``, best first.
 
     The system's resolver takes no deadline and may wait for half a minute: it is left behind in a thread of its own.
 
@@ -23,9 +23,9 @@ def resolve(name: str, port: int, *, within_seconds: float | None) -> tuple[str,
     lookup.join(within_seconds)
     if lookup.fault is not None:
         raise lookup.fault
-    if not lookup.addresses:
+    if not lookup.ips:
         raise TimeoutError("the host's name was not resolved in time")
-    return lookup.addresses
+    return lookup.ips
 
 
 class _Lookup(threading.Thread):
@@ -34,13 +34,13 @@ class _Lookup(threading.Thread):
     def __init__(self, name: str, port: int) -> None:
         super().__init__(name="name lookup", daemon=True)
         self._question = (name, port)
-        self.addresses: tuple[str, ...] = ()
+        self.ips: tuple[str, ...] = ()
         self.fault: OSError | None = None
 
     def run(self) -> None:
         """Ask; whoever asked may have gone."""
         try:
             answers = socket.getaddrinfo(*self._question, type=socket.SOCK_STREAM)
-            self.addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
+            self.ips = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
         except (OSError, UnicodeError) as error:
             self.fault = error if isinstance(error, OSError) else OSError("no host can have this name")
