@@ -1,6 +1,8 @@
 """Print every figure of the product, each with what it is measured against: see docs/figures.md.
 
-python -m bench.product.run [--quick] [--only WORD] [--json FILE]
+python -m bench.product.run [--quick] [--only WORD]
+
+A whole run writes results.json beside this file, and docs/figures.md and docs/figures.svg.
 """
 
 from __future__ import annotations
@@ -10,18 +12,22 @@ import functools
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench import load
 from bench.measure import Effort, Report
+from bench.product.figures import write_figures
 from bench.product.servers import KINDS, Servers
 from bench.product.sign_ins import bench_sign_ins
 from bench.product.start import bench_start
 from bench.product.user_page import bench_user_page
-from bench.product.users_me import bench_growth, bench_peers, bench_users_me
+from bench.product.users_me import bench_growth, bench_users_me
+from bench.programs import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+RESULTS: Final = Path(__file__).with_name("results.json")
 
 
 def list_benches(report: Report, servers: Servers, *, is_quick: bool) -> dict[str, Callable[[], None]]:
@@ -35,7 +41,6 @@ def list_benches(report: Report, servers: Servers, *, is_quick: bool) -> dict[st
             f"sign-ins-{kind}": functools.partial(bench_sign_ins, report, servers, kind, effort),
         }
     benches |= {
-        "peers": functools.partial(bench_peers, report, servers, effort),
         "start": functools.partial(bench_start, report, servers, effort),
     }
     for kind in KINDS:
@@ -51,7 +56,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="short rounds and few users: a look, not a result")
     parser.add_argument("--only", default="", help="only the benchmarks whose name has this word")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     if not load.is_installed():
         sys.exit("wrk is missing. On Debian or Ubuntu: apt-get install wrk")
@@ -68,10 +72,11 @@ def main() -> None:
                     has_errors = True
                     report.add(name, "no errors", ours="-", peer="-", result=str(error), is_reached=False)
     print("\n" + report.to_markdown())
-    if arguments.json:
-        report.write(arguments.json)
     if has_errors:
         sys.exit("There were wrong answers: see the table.")
+    if not arguments.quick and not arguments.only:
+        report.write(RESULTS)
+        write_figures(RESULTS, ROOT / "docs")
 
 
 if __name__ == "__main__":

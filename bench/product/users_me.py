@@ -16,54 +16,41 @@ LEAST: Final = {"sqlite": 1.0, "postgresql": 1.0, "mariadb": 0.9}
 GROWTH: Final = 1.3
 LEAST_OF_PEERS: Final = 3.0
 MEMORY: Final = 1.2
+OURS: Final = "ours"
+FLOOR: Final = "the floor"
+USERS_ME: Final = "users/me, three limits"
 
 
 def bench_users_me(report: Report, servers: Servers, kind: str, effort: Effort) -> None:
-    """Measure the product on one database against the floor on the same."""
+    """Measure the product on one database against the floor; on PostgreSQL also against who does the same work."""
     has_redis = kind != "sqlite"
     database = servers.make_database(kind)
-    with (
-        servers.serve_product(database, has_redis=has_redis) as product,
-        servers.serve_floor(kind, has_redis=has_redis) as floor,
-    ):
-        loads = {"ours": servers.load_users_me(database, product), "floor": servers.load_floor(floor)}
-        rates = measure_rates(loads, effort)
-    report.compare(
-        f"users/me, three limits, {TITLES[kind]} and {'Redis' if has_redis else 'memory://'}, requests/s,"
-        f" against the floor",
-        ours=rates["ours"],
-        peer=rates["floor"],
-        least=LEAST[kind],
-        note=describe_cpu(loads["ours"], loads["floor"]),
-    )
-
-
-def bench_peers(report: Report, servers: Servers, effort: Effort) -> None:
-    """Measure the product and all who do the same work, on PostgreSQL and Redis; then weigh them."""
-    database = servers.make_database("postgresql")
+    peers = PEERS if kind == "postgresql" else {}
     with ExitStack() as stack:
-        ours = stack.enter_context(servers.serve_product(database, has_redis=True))
-        loads = {"ours": servers.load_users_me(database, ours)}
-        for name in PEERS:
+        product = stack.enter_context(servers.serve_product(database, has_redis=has_redis))
+        floor = stack.enter_context(servers.serve_floor(kind, has_redis=has_redis))
+        loads = {OURS: servers.load_users_me(database, product), FLOOR: servers.load_floor(floor)}
+        for name in peers:
             servers.make_peer_cookies(name)
             loads[name] = servers.load_peer(name, stack.enter_context(servers.serve_peer(name)))
         rates = measure_rates(loads, effort)
         memory = {name: load.program.measure_memory_mib() / WORKERS for name, load in loads.items()}
-    for name in PEERS:
+    for name in (FLOOR, *peers):
         report.compare(
-            f"users/me, three limits, PostgreSQL and Redis, requests/s, against {name}",
-            ours=rates["ours"],
+            f"{USERS_ME}, {TITLES[kind]} and {'Redis' if has_redis else 'memory://'}, requests/s, against {name}",
+            ours=rates[OURS],
             peer=rates[name],
-            least=LEAST_OF_PEERS,
-            note=describe_cpu(loads["ours"], loads[name]),
+            least=LEAST[kind] if name == FLOOR else LEAST_OF_PEERS,
+            note=describe_cpu(loads[OURS], loads[name]),
         )
-    report.compare(
-        f"memory of the server a worker, after the load, against {FLASK_SECURITY}",
-        ours=memory["ours"],
-        peer=memory[FLASK_SECURITY],
-        most=MEMORY,
-        unit=" MiB",
-    )
+    if FLASK_SECURITY in memory:
+        report.compare(
+            f"memory of the server a worker, after the load, against {FLASK_SECURITY}",
+            ours=memory[OURS],
+            peer=memory[FLASK_SECURITY],
+            most=MEMORY,
+            unit=" MiB",
+        )
 
 
 def bench_growth(report: Report, servers: Servers, kind: str, effort: Effort, *, sizes: tuple[int, ...]) -> None:

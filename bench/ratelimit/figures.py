@@ -5,16 +5,16 @@ python -m bench.ratelimit.figures bench/ratelimit/results.json docs
 
 from __future__ import annotations
 
-import json
 import sys
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
-BAR_HEIGHT = 18
-LABEL_WIDTH = 330
-PLOT_WIDTH = 460
-HEAD = """# Figures of the rate limiter
+from bench.figures import Bar, draw_bars, read_number, read_report
+
+if TYPE_CHECKING:
+    from bench.measure import Report
+
+HEAD: Final = """# Figures of the rate limiter
 
 Two cores, Redis 7.0 on loopback, client and server on cores of their own; medians of five interleaved rounds against
 Flask-Limiter 4.1. Ratios hold elsewhere, absolutes do not. `python -m bench.ratelimit.run` prints them all. What is
@@ -24,52 +24,25 @@ silent: on the same idle machine a process that only sleeps was late by more tha
 ![decisions a second](ratelimit-figures.svg)
 
 """
-OURS = "#2f6f4f"
-PEER = "#b9b9b9"
 
 
 def write_figures(results: Path, folder: Path) -> None:
     """Write ``ratelimit-figures.md`` and ``ratelimit-figures.svg`` into ``folder``."""
-    lines = json.loads(results.read_text())
-    rows = ["| measure | to reach | ours | peer | result |", "|---|---|---|---|---|"]
-    for line in lines:
-        mark = "" if line["is_reached"] else " (**missed**)"
-        rows.append(
-            f"| {line['measure']} | {line['target']} | {line['ours']} | {line['peer']} | {line['result']}{mark} |"
-        )
-    (folder / "ratelimit-figures.md").write_text(HEAD + "\n".join(rows) + "\n")
-    (folder / "ratelimit-figures.svg").write_text(_draw(lines))
+    report = read_report(results)
+    (folder / "ratelimit-figures.md").write_text(f"{HEAD}{report.to_markdown()}\n")
+    (folder / "ratelimit-figures.svg").write_text(draw_bars(_list_bars(report)))
 
 
-def _draw(lines: list[dict[str, Any]]) -> str:
-    """Return decisions a second as horizontal bars, ours above each peer's."""
-    bars: list[tuple[str, float, str]] = []
-    for line in lines:
-        if line["measure"].startswith("decisions/s") and "Flask-Limiter" in line["measure"]:
-            _, _, rest = line["measure"].partition("header data, ")
-            label, _, peer = rest.partition(", against ")
-            ours = (f"{label}: ours", float(line["ours"].replace(",", "")), OURS)
-            if ours not in bars:
-                bars.append(ours)
-            bars.append((peer, float(line["peer"].replace(",", "")), PEER))
-    largest = max((value for _, value, _ in bars), default=1.0)
-    height = len(bars) * (BAR_HEIGHT + 4) + 30
-    parts = [
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL_WIDTH + PLOT_WIDTH + 90}" height="{height}"'
-            ' font-family="sans-serif" font-size="12">'
-        ),
-        '<text x="4" y="16" font-weight="bold">Decisions a second, three limits with header data</text>',
-    ]
-    for place, (label, value, colour) in enumerate(bars):
-        top = 26 + place * (BAR_HEIGHT + 4)
-        width = max(1.0, PLOT_WIDTH * value / largest)
-        parts += [
-            f'<text x="{LABEL_WIDTH - 6}" y="{top + 13}" text-anchor="end">{escape(label)}</text>',
-            f'<rect x="{LABEL_WIDTH}" y="{top}" width="{width:.0f}" height="{BAR_HEIGHT}" fill="{colour}"/>',
-            f'<text x="{LABEL_WIDTH + width + 4:.0f}" y="{top + 13}">{value:,.0f}</text>',
-        ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+def _list_bars(report: Report) -> dict[str, list[Bar]]:
+    """Return decisions a second, ours above each peer's."""
+    groups: dict[str, list[Bar]] = {}
+    for line in report.lines:
+        if line.measure.startswith("decisions/s") and "Flask-Limiter" in line.measure:
+            label, _, peer = line.measure.partition("header data, ")[2].partition(", against ")
+            title = f"Decisions a second, three limits with header data, {label}"
+            bars = groups.setdefault(title, [Bar("Gatehouse", read_number(line.ours), is_ours=True)])
+            bars.append(Bar(peer, read_number(line.peer)))
+    return groups
 
 
 if __name__ == "__main__":
