@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -200,6 +201,8 @@ class Policy:
         self.configured: Final = MappingProxyType(dict(configured))
         self.in_force: Mapping[str, NamedLimits] = self.configured
         self.generation = 0
+        self.updating: Final = threading.Lock()
+        """For whoever reads somewhere what is to be in force, and puts it there."""
         self._told_of: set[str] = set()
 
     def replace(self, changed: Mapping[str, NamedLimits]) -> None:

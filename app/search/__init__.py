@@ -11,5 +11,3 @@ migrations). What matches is defined without any of them: every word of the quer
 from .conditions import choose_condition
 from .index import SearchIndex, is_search_object
 from .text import SearchText, make_search_text
-
-__all__ = ["SearchIndex", "SearchText", "choose_condition", "is_search_object", "make_search_text"]

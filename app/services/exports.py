@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from app.extensions import transaction
 
 from . import audit
-from .users import count_users, list_users
+from .users import list_users
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from app.security import Actor
 
 PAGE: Final = 500
-
-__all__ = ["count_users", "walk_users"]
 
 
 def walk_users(*, actor: Actor, with_hashes: bool) -> Iterator[Sequence[User]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from app.security import Actor
 
 logger = logging.getLogger(__name__)
-
-# Who read last puts in force last.
-_following = threading.Lock()
 
 
 class RateLimitNotFound(NotFound):
@@ -267,7 +263,8 @@ def _apply(policy: Policy, changes: Mapping[str, _Change]) -> None:
 
 
 def _follow(policy: Policy) -> Mapping[str, _Change]:
-    with _following:
+    # Whoever read last puts in force last.
+    with policy.updating:
         changes = _load_changes(policy)
         _apply(policy, changes)
     return changes

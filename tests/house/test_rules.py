@@ -34,6 +34,19 @@ MAX_LINES: Final = 420  # about 400, says the house
 # Words that say nothing about what is inside.
 VAGUE: Final = {"helper", "helpers", "manager", "common", "misc", "base", "data"}
 
+# Makers of state that a module would keep for the whole process; and the modules that keep some, or change another's,
+# when they are imported.
+KEEPERS: Final = {"Lock", "RLock", "WeakKeyDictionary", "WeakValueDictionary", "ContextVar", "local", "count", "deque"}
+STATE: Final = {
+    "cli/commands.py": "Click puts a command into its group",
+    "database/deadlines.py": "a context variable: each request has its own",
+    "emails.py": "the library has one list of special domains for the process",
+    "guesses.py": "the library keeps what it is asked about in a global",
+    "migrations/env.py": "Alembic runs the file",
+    "ratelimit/engine.py": "Python calls only what a module registers when a process forks",
+    "utils.py": "a context variable: each request has its own",
+}
+
 # For each import rule of pyproject.toml: a file, and a line that breaks the rule there.
 BREAKS: Final = {
     "Each room imports only from rooms below it": ("services/roles.py", "from app import routes"),
@@ -77,6 +90,24 @@ def test_the_rooms_below_the_models_name_no_table_of_theirs(room: str) -> None:
         if tables.search(text)
     ]
     assert named == []
+
+
+def list_state(path: Path) -> Iterator[str]:
+    """Return what a module keeps for the whole process, or does to it, when it is imported."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            is_made = isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2] in KEEPERS
+            is_empty = ast.unparse(node.value) in {"{}", "[]", "set()", "dict()", "list()"}
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if is_made or is_empty or not all(isinstance(target, ast.Name | ast.Tuple) for target in targets):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield ast.unparse(node)
+
+
+def test_no_module_keeps_or_changes_what_is_the_whole_process_s_without_a_reason() -> None:
+    found = {str(path.relative_to(ROOT / "app")) for path in SOURCES if list(list_state(path))}
+    assert found == STATE.keys()
 
 
 def test_a_file_has_one_topic_and_a_telling_name() -> None:
