@@ -188,7 +188,7 @@ class AuditEntry(Base):
 
 @sa.event.listens_for(User, "before_update")
 def _keep_search_text(_mapper: object, _connection: object, user: User) -> None:
-    """Keep what a user is found by in step with name and address."""
+    """Keep what a user is found by in step with name and e-mail."""
     changed = sa.inspect(user).attrs
     if changed.name.history.has_changes() or changed.email.history.has_changes():
         user.search_text = make_search_text(user.name, user.email)

@@ -31,7 +31,7 @@ WARNING: Final = "warning"
 FAULT: Final = "fault"
 
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-# Ailments that leave a database's tables readable.
+# Causes that leave a database's tables readable.
 _USABLE: Final = frozenset({"none", "encoding"})
 _VERIFYING: Final = frozenset({"verify-ca", "verify-full"})
 
@@ -185,7 +185,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         yield from _check_database_file(Path(url.database))
     diagnoses = diagnose(settings.database_url)
     yield from _describe_hosts(diagnoses)
-    if diagnoses and not any(diagnosis.ailment in _USABLE for diagnosis in diagnoses):
+    if diagnoses and not any(diagnosis.cause in _USABLE for diagnosis in diagnoses):
         return
     try:
         schema = _describe_schema(find_revisions())
@@ -227,16 +227,16 @@ def _check_database_file(path: Path) -> Iterator[Finding]:
 
 def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:
     # Of several hosts one has to take writes; the faults of the others are not urgent.
-    is_served = any(diagnosis.ailment == "none" for diagnosis in diagnoses)
+    is_served = any(diagnosis.cause == "none" for diagnosis in diagnoses)
     for diagnosis in diagnoses:
-        if diagnosis.ailment == "none":
+        if diagnosis.cause == "none":
             yield Finding("database", OK, f"{diagnosis.host}: {diagnosis.fault}")
-        elif diagnosis.ailment == "read_only" and is_served:
+        elif diagnosis.cause == "read_only" and is_served:
             yield Finding("database", OK, f"{diagnosis.host}: It is a standby.")
         else:
             status = WARNING if is_served else FAULT
             message = f"{diagnosis.host}: {diagnosis.fault}"
-            yield Finding("database", status, message, diagnosis.remedy, code=diagnosis.ailment)
+            yield Finding("database", status, message, diagnosis.remedy, code=diagnosis.cause)
 
 
 def _describe_schema(revisions: Revisions) -> Finding:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .url import DatabaseTarget, Host
 
-Ailment = Literal[
+Cause = Literal[
     "none",
     "name",
     "refused",
@@ -41,8 +41,8 @@ Ailment = Literal[
     "other",
 ]
 
-# ailment -> what is wrong, and what to do about it
-ADVICE: Final[Mapping[Ailment, tuple[str, str]]] = {
+# cause -> what is wrong, and what to do about it
+ADVICE: Final[Mapping[Cause, tuple[str, str]]] = {
     "none": ("It answers and takes writes.", ""),
     "name": ("There is no host of that name.", "Correct the host in DATABASE_URL, or its entry in DNS."),
     "refused": (
@@ -111,7 +111,7 @@ ADVICE: Final[Mapping[Ailment, tuple[str, str]]] = {
     "other": ("It cannot be connected to.", "Look into the server's log."),
 }
 # What libpq says where it has no code to tell; the first that fits.
-_POSTGRES_TEXTS: Final[tuple[tuple[str, Ailment], ...]] = (
+_POSTGRES_TEXTS: Final[tuple[tuple[str, Cause], ...]] = (
     (r"does not support SSL", "tls_missing"),
     (r"does not match host name", "tls_host"),
     (r"pg_hba\.conf", "credentials"),
@@ -122,7 +122,7 @@ _POSTGRES_TEXTS: Final[tuple[tuple[str, Ailment], ...]] = (
     (r"password|role .* does not exist|not permitted to log in|authentication", "credentials"),
     (r"database .* does not exist|permission denied for database", "database"),
 )
-_MYSQL_CODES: Final[Mapping[int, Ailment]] = {
+_MYSQL_CODES: Final[Mapping[int, Cause]] = {
     1040: "full",
     1044: "database",  # the user may not use it, or it is not there: the server does not say which
     1045: "credentials",
@@ -135,7 +135,7 @@ _MYSQL_CODES: Final[Mapping[int, Ailment]] = {
     3159: "tls_wanted",
 }
 # OpenSSL's X509_V_ERR_…; any other one is about who signed it.
-_VERIFICATIONS: Final[Mapping[int, Ailment]] = {
+_VERIFICATIONS: Final[Mapping[int, Cause]] = {
     9: "tls_expired",
     10: "tls_expired",
     62: "tls_host",
@@ -150,17 +150,17 @@ class Diagnosis:
     """How one host is."""
 
     host: str
-    ailment: Ailment
+    cause: Cause
 
     @property
     def fault(self) -> str:
         """What is wrong, or that nothing is."""
-        return ADVICE[self.ailment][0]
+        return ADVICE[self.cause][0]
 
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return ADVICE[self.ailment][1]
+        return ADVICE[self.cause][1]
 
 
 def diagnose(target: DatabaseTarget) -> tuple[Diagnosis, ...]:
@@ -168,7 +168,7 @@ def diagnose(target: DatabaseTarget) -> tuple[Diagnosis, ...]:
     return tuple(Diagnosis(str(host), _examine(target, host)) for host in target.hosts)
 
 
-def _examine(target: DatabaseTarget, host: Host) -> Ailment:
+def _examine(target: DatabaseTarget, host: Host) -> Cause:
     connect = postgres.connect if target.dialect == "postgresql" else mysql.connect
     with time_limit(target.connect_timeout):
         try:
@@ -177,15 +177,15 @@ def _examine(target: DatabaseTarget, host: Host) -> Ailment:
         except (psycopg2.Error, pymysql.err.Error, OSError) as error:
             if isinstance(error, psycopg2.Error) and "certificate verify failed" in str(error):
                 return _examine_certificate(target, host)
-            ailment = _name(error)
-    if ailment == "credentials" and target.tls_mode == "disable":
-        # A server that takes this user with TLS only may say no more than that it does not take him.
+            cause = _find_cause(error)
+    if cause == "credentials" and target.tls_mode == "disable":
+        # A server that lets this user in with TLS only may say no more than that it does not let them in.
         encrypted = _examine(dataclasses.replace(target, tls_mode="require"), host)
-        return "tls_wanted" if encrypted in {"none", "encoding", "read_only"} else ailment
-    return ailment
+        return "tls_wanted" if encrypted in {"none", "encoding", "read_only"} else cause
+    return cause
 
 
-def _examine_encoding(connection: Any, target: DatabaseTarget) -> Ailment:  # noqa: ANN401 - either driver's
+def _examine_encoding(connection: Any, target: DatabaseTarget) -> Cause:  # noqa: ANN401 - either driver's
     is_postgres = target.dialect == "postgresql"
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_encoding" if is_postgres else "SELECT @@character_set_database")
@@ -193,7 +193,7 @@ def _examine_encoding(connection: Any, target: DatabaseTarget) -> Ailment:  # no
     return "none" if row and row[0] == ("UTF8" if is_postgres else "utf8mb4") else "encoding"
 
 
-def _examine_certificate(target: DatabaseTarget, host: Host) -> Ailment:
+def _examine_certificate(target: DatabaseTarget, host: Host) -> Cause:
     """Return what is wrong with the certificate of a PostgreSQL server: libpq says only that something is."""
     try:
         context = ssl.create_default_context(cafile=postgres.find_ca(target))
@@ -204,27 +204,27 @@ def _examine_certificate(target: DatabaseTarget, host: Host) -> Ailment:
             plain.recv(1)
             context.wrap_socket(plain, server_hostname=host.name).close()
     except ssl.SSLError as error:
-        return _name(error)
+        return _find_cause(error)
     except OSError:
         pass
     return "tls"
 
 
-def _name(error: Exception) -> Ailment:
+def _find_cause(error: Exception) -> Cause:
     origin = getattr(error, "original_exception", None) or error
     if isinstance(origin, ssl.SSLCertVerificationError):
         return _VERIFICATIONS.get(origin.verify_code, "tls_ca")
-    by_kind: tuple[tuple[bool, Ailment], ...] = (
+    by_kind: tuple[tuple[bool, Cause], ...] = (
         (isinstance(origin, ssl.SSLError), "tls"),
         (isinstance(origin, socket.gaierror), "name"),
         (is_timeout(error) or is_timeout(origin), "silent"),
         (isinstance(origin, ConnectionError | FileNotFoundError), "refused"),
         (classify(error) is Kind.READ_ONLY, "read_only"),
     )
-    named = next((ailment for applies, ailment in by_kind if applies), None)
+    named = next((cause for applies, cause in by_kind if applies), None)
     if named is not None:
         return named
     if isinstance(error, pymysql.err.Error):
         return _MYSQL_CODES.get(error.args[0] if error.args else 0, "other")
     text = str(error)
-    return next((ailment for pattern, ailment in _POSTGRES_TEXTS if re.search(pattern, text)), "other")
+    return next((cause for pattern, cause in _POSTGRES_TEXTS if re.search(pattern, text)), "other")

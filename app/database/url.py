@@ -47,7 +47,7 @@ class DatabaseUrlError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Host:
-    """Where one server listens: a name, an address, or the path of a socket (its folder, for PostgreSQL)."""
+    """Where one server listens: a name, an IP, or the path of a socket (its folder, for PostgreSQL)."""
 
     name: str
     port: int
