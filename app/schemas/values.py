@@ -24,10 +24,6 @@ LINE_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*
 NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
 
 
-_LIMIT: Final = "[1-9][0-9]{0,8}( per |/)([1-9][0-9]? )?(second|minute|hour|day)s?"
-LIMITS_PATTERN: Final = f"^{_LIMIT}(;{_LIMIT}){{0,4}}$"
-
-
 class Text(fields.String):
     """One line of text, without control characters or halves of surrogate pairs, in Unicode's NFC form."""
 
@@ -96,8 +92,8 @@ class Limits(Text):
 
     def __init__(self, **kwargs: Any) -> None:
         metadata = {"description": "Such as 10/minute;100/hour: all of them apply.", "example": "10/minute;100/hour"}
-        # The pattern shows clients the usual forms; the limiter's own parser decides.
-        super().__init__(max_length=LIMITS_MAX_LENGTH, metadata=metadata | {"pattern": LIMITS_PATTERN}, **kwargs)
+        # No pattern: it would be a second grammar, and refuse at the client what is taken here.
+        super().__init__(max_length=LIMITS_MAX_LENGTH, metadata=metadata | {"format": "rate-limits"}, **kwargs)
 
     def _normalize(self, text: str) -> str:
         try:

@@ -17,6 +17,7 @@ from openapi_spec_validator import validate
 from app import create_app, schemas
 from app.config import Settings
 from app.database import Health, make_engine, parse_database_url, probe
+from app.schemas import RateLimitChangeInput
 from app.schemas.examples import EXAMPLES
 from app.security import PasswordHasher
 from app.utils import AppError, InvalidInput
@@ -37,6 +38,8 @@ METHODS = {"get", "post", "put", "patch", "delete"}
 schemathesis.openapi.format("email", st.from_regex(r"[a-z]{3,12}@[a-z]{3,12}\.example\.com", fullmatch=True))
 syllables = st.text(alphabet="bcdfghjklmnpqrstvwz", min_size=5, max_size=7)
 schemathesis.openapi.format("password", st.lists(syllables, min_size=4, max_size=5).map("-".join))
+LIMIT = r"[1-9][0-9]{0,8}( per |/)([1-9][0-9]? )?(second|minute|hour|day)s?"
+schemathesis.openapi.format("rate-limits", st.from_regex(f"{LIMIT}(;{LIMIT}){{0,4}}", fullmatch=True))
 
 
 class Caller:
@@ -125,6 +128,14 @@ def test_every_route_is_in_the_document() -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     ]
     assert documented == len(routed)
+
+
+@pytest.mark.parametrize("text", ["5 per 15 minutes", "100/month", "10 PER minute", "9/2 hours, 30/day", "007/day"])
+def test_the_document_refuses_no_limits_that_are_taken(text: str) -> None:
+    components = APP.test_client().get("/openapi.json").get_json()["components"]
+    change = {"limits": text, "roles": {"editor": text}}
+    assert RateLimitChangeInput().load(change)
+    OAS31Validator({"$ref": "#/components/schemas/RateLimitChangeInput", "components": components}).validate(change)
 
 
 def test_what_not_being_ready_looks_like_is_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
