@@ -47,6 +47,9 @@ STATE: Final = {
     "utils.py": "a context variable: each request has its own",
 }
 
+# Of what is opened to be written.
+MODES: Final = {"w", "wb", "a", "ab", "x", "xb", "w+", "a+"}
+
 # For each import rule of pyproject.toml: a file, and a line that breaks the rule there.
 BREAKS: Final = {
     "Each room imports only from rooms below it": ("services/roles.py", "from app import routes"),
@@ -151,6 +154,32 @@ def test_every_code_that_a_route_may_answer_with_is_in_the_document(app: Flask) 
     commands = {"import_refused", "invalid_role_name", "unknown_permission"}
     missing = {code for code in used - never - commands if f"`{code}`" not in document}
     assert missing == set()
+
+
+def test_limits_are_read_by_one_parser() -> None:
+    readers = [
+        path.name for path in SOURCES if re.search(r"^\s*(import|from) limits\b", path.read_text(), re.MULTILINE)
+    ]
+    assert readers == ["plan.py"]
+
+
+def test_what_is_written_is_its_owners_alone_whatever_the_umask() -> None:
+    found = []
+    for path in SOURCES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        for call in calls:
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            mode = next((each.value for each in call.keywords if each.arg == "mode"), None)
+            written = [
+                each.value for each in [*call.args, mode] if isinstance(each, ast.Constant) and each.value in MODES
+            ]
+            if name in {"write_text", "write_bytes", "touch"} or (name == "open" and written):
+                found.append(path.name)
+            elif name in {"mkdir", "makedirs"}:
+                assert isinstance(mode, ast.Constant), path
+                assert mode.value == 0o700, path
+    # A lock, which holds nothing, and a pipe or device that the operator names.
+    assert sorted(found) == ["locks.py", "transfer.py"]
 
 
 def test_nothing_prints_or_asserts_its_way_around_the_log() -> None:
