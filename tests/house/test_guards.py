@@ -10,6 +10,7 @@ from flask import Flask
 
 import app as package
 from app.security import find_guard, guards, public, requires
+from app.services.accounts import InvalidCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,18 @@ def test_the_listed_routes_are_those_that_say_they_are_public(app: Flask) -> Non
         (method, rule) for method, rule, view in list_routes(app) if (guard := find_guard(view)) and guard.is_public
     }
     assert declared == PUBLIC
+
+
+def test_whatever_checks_a_password_charges_the_accounts_guesses_and_only_those_that_were_wrong(app: Flask) -> None:
+    checking = [
+        (path, view)
+        for _method, path, view in list_routes(app)
+        if InvalidCredentials in getattr(view, "_gatehouse_raises", ())
+    ]
+    assert len(checking) >= 3
+    for path, view in checking:
+        rules = [rule for rule in view.__rate_limits__ if rule.name == "login"]
+        assert [rule.failures_only for rule in rules] == [InvalidCredentials], path
 
 
 def test_the_routes_that_cannot_be_undone_want_the_password_anew(app: Flask) -> None:
