@@ -55,6 +55,31 @@ def test_whatever_others_call_of_the_services_is_run_again_when_its_connection_i
     assert NOT_RETRIED.keys() <= functions.keys()
 
 
+def test_a_helper_of_the_services_serves_others_of_them_and_enters_no_transaction() -> None:
+    trees = {path.stem: ast.parse(path.read_text()) for path in SERVICES.glob("*.py")}
+    helpers = [
+        (module, node)
+        for module, tree in trees.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and not hasattr(getattr(importlib.import_module(f"app.services.{module}"), node.name), RETRIED)
+        and f"app.services.{module}.{node.name}" not in NOT_RETRIED
+    ]
+    assert len(helpers) > 5, "the rule has lost sight of the helpers"
+    for module, helper in helpers:
+        users = [name for name, tree in trees.items() if name != module and helper.name in list_names(tree)]
+        assert users, f"{module}.{helper.name} is called by no other service: make it private, or retried"
+        assert "transaction" not in list_names(helper), f"{module}.{helper.name} is called inside a transaction already"
+
+
+def list_names(tree: ast.AST) -> set[str]:
+    """Return every name and attribute that the code uses or imports."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return names | {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
 def test_no_constraint_that_was_violated_is_taken_for_another() -> None:
     handlers = [
         (path.name, node)
