@@ -15,7 +15,7 @@ from werkzeug.local import LocalProxy
 
 from .config import ROOT
 from .database import READS_ONCE, DatabaseUnavailable, run_again
-from .ratelimit.adapter import Limiter
+from .ratelimit import Limiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

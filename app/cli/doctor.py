@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.config import ROOT, VAR, Settings
 from app.database import TLS_WORDS, DatabaseTarget, DatabaseUnavailable, Diagnosis, diagnose
 from app.extensions import db, get_settings, limiter
-from app.ratelimit.adapter import StoreAway
+from app.ratelimit import RateLimitStoreAway
 from app.services import admins
 
 from .migrations import Revisions, find_revisions
@@ -261,7 +261,7 @@ def _check_store(settings: Settings) -> Iterator[Finding]:
         return
     try:
         policies = limiter.find_evicting_policies()
-    except StoreAway:
+    except RateLimitStoreAway:
         remedy = (
             "Make sure that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password."
         )

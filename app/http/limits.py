@@ -14,7 +14,7 @@ from flask_login import current_user
 from app.database import DatabaseUnavailable
 from app.emails import canonicalize_email
 from app.extensions import limiter
-from app.ratelimit.adapter import By, Caller
+from app.ratelimit import By, Caller
 from app.security import choose_account_name
 from app.services import ratelimits
 from app.utils import MalformedBody, describe_stack

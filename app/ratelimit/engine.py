@@ -220,7 +220,7 @@ class Engine:
             self._topology.route(())
         for server in self._topology.servers:
             with contextlib.suppress(StoreUnavailable):
-                server.check()
+                server.decide([server.prober.probe])
 
     @property
     def is_degraded(self) -> bool:

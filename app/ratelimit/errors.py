@@ -26,10 +26,9 @@ class OutcomeOpen(Unavailable):
     detail = "Too many attempts are being checked at this moment. Try again in a second."
 
 
-class StoreAway(AppError):
+class RateLimitStoreAway(AppError):
     """The store that counts is away, and what was asked needs it."""
 
     status = 503
     code = "ratelimit_store_away"
-    title = "Rate limit store away"
     detail = "The rate limit store is away, so what it counted can be neither seen nor cleared. Try again shortly."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .plan import name_limit
@@ -20,26 +21,22 @@ if TYPE_CHECKING:
     from .unsynced import UnsyncedCharges
 
 
+@dataclass(eq=False)
 class Inspector:
     """Answers an operator's questions from the store, or from this process where there is none."""
 
-    def __init__(
-        self,
-        topology: Topology | None,
-        memory: MemoryStore,
-        unsynced: UnsyncedCharges,
-        refusals: RefusalCache,
-        refused: RefusalTally,
-    ) -> None:
-        self._topology = topology
-        self._memory = memory
-        self._unsynced = unsynced
-        self._refusals = refusals
-        self._refused = refused
+    topology: Topology | None
+    memory: MemoryStore
+    unsynced: UnsyncedCharges
+    refusals: RefusalCache
+    refused: RefusalTally
+
+    def __post_init__(self) -> None:
+        """Have a lock."""
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin anew in a child process: locks are the parent's."""
+        """Forget a lock that another thread of the parent may have held."""
         # Two who told at once would tell the same.
         self._telling = threading.Lock()
 
@@ -51,7 +48,7 @@ class Inspector:
         Raises:
             redis.exceptions.RedisError: the store is away.
         """
-        return [] if self._topology is None else sorted(set(redis_inspection.find_evicting_policies(self._topology)))
+        return [] if self.topology is None else sorted(set(redis_inspection.find_evicting_policies(self.topology)))
 
     def show(self, *subjects: str) -> list[Held]:
         """Return what the windows of ``subjects`` hold, the fullest first; units that just left may still be counted.
@@ -59,10 +56,10 @@ class Inspector:
         Raises:
             redis.exceptions.RedisError: the store is away.
         """
-        if self._topology is not None:
-            return _rank(redis_inspection.find_held(self._topology, subjects))
+        if self.topology is not None:
+            return _rank(redis_inspection.find_held(self.topology, subjects))
         return _rank(
-            _describe(subject, key, units) for subject in subjects for key, units in self._memory.show(subject).items()
+            _describe(subject, key, units) for subject in subjects for key, units in self.memory.show(subject).items()
         )
 
     def clear(self, *subjects: str) -> bool:
@@ -75,11 +72,11 @@ class Inspector:
         """
         was_known = False
         for subject in subjects:
-            was_known = self._memory.clear(subject) or was_known
-        self._unsynced.take(*subjects)
-        self._refusals.clear()
-        if self._topology is not None:
-            was_known = redis_inspection.unlink(self._topology, subjects) or was_known
+            was_known = self.memory.clear(subject) or was_known
+        self.unsynced.take(*subjects)
+        self.refusals.clear()
+        if self.topology is not None:
+            was_known = redis_inspection.unlink(self.topology, subjects) or was_known
         return was_known
 
     def rank(self, count: int = 20) -> list[Held]:
@@ -88,9 +85,9 @@ class Inspector:
         Raises:
             redis.exceptions.RedisError: the store is away.
         """
-        if self._topology is None:
-            return [_describe(subject, key, units) for subject, key, units in self._memory.rank(count)]
-        return _rank(redis_inspection.find_held(self._topology))[:count]
+        if self.topology is None:
+            return [_describe(subject, key, units) for subject, key, units in self.memory.rank(count)]
+        return _rank(redis_inspection.find_held(self.topology))[:count]
 
     def count_refused(self, *, minutes: int = 5) -> dict[tuple[str, str], int]:
         """Return the refusals of the last ``minutes`` by the limit's name and the subject, the most frequent first.
@@ -100,23 +97,23 @@ class Inspector:
         Raises:
             redis.exceptions.RedisError: the store is away.
         """
-        if self._topology is None:
-            return dict(self._refused.count(minutes=minutes).most_common())
+        if self.topology is None:
+            return dict(self.refused.count(minutes=minutes).most_common())
         self.tell_refused()
-        return dict(redis_inspection.count_refusals(self._topology, list_minutes(minutes)).most_common())
+        return dict(redis_inspection.count_refusals(self.topology, list_minutes(minutes)).most_common())
 
     def tell_refused(self) -> None:
         """Tell the store of refusals since the last time; while it is away they wait."""
-        if self._topology is None:
+        if self.topology is None:
             return
         with self._telling:
-            portions = redis_inspection.divide(self._refused.take_untold())
+            portions = redis_inspection.divide(self.refused.take_untold())
             for place, portion in enumerate(portions):
                 try:
-                    redis_inspection.tell_refusals(self._topology, portion)
+                    redis_inspection.tell_refusals(self.topology, portion)
                 except StoreUnavailable:
                     for untold in portions[place:]:
-                        self._refused.restore(untold)
+                        self.refused.restore(untold)
                     return
 
 

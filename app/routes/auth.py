@@ -10,7 +10,7 @@ from flask_login import current_user
 from app.http.limits import account, own_account
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor, get_client
-from app.ratelimit.adapter import OutcomeOpen, address, rate_limit
+from app.ratelimit import OutcomeOpen, address, rate_limit
 from app.schemas import (
     CsrfOutput,
     LoginInput,

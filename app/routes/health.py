@@ -8,7 +8,7 @@ from flask import Response
 
 from app.extensions import limiter
 from app.http.openapi import Blueprint
-from app.ratelimit.adapter import exempt
+from app.ratelimit import exempt
 from app.schemas import LiveOutput, ReadyOutput
 from app.security import public
 from app.server import is_draining

@@ -9,7 +9,7 @@ from flask import Response
 from app.extensions import get_settings, limiter
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
-from app.ratelimit.adapter import StoreAway
+from app.ratelimit import RateLimitStoreAway
 from app.schemas import (
     RateLimitChangeInput,
     RateLimitClearInput,
@@ -43,7 +43,7 @@ def list_rate_limits(query: dict[str, Any]) -> Any:
         seen["refused"] = [
             {"subject": subject, "limit": limit, "count": count} for (limit, subject), count in refused.items()
         ][: query["limit"]]
-    except StoreAway:
+    except RateLimitStoreAway:
         seen["is_degraded"] = True
     return {
         "items": ratelimits.list_limits(),
@@ -75,7 +75,7 @@ def reset_rate_limit(name: str) -> Any:
 @blueprint.route("/clear", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(RateLimitClearInput)
-@blueprint.raises(InvalidKey, TargetOutranksActor, StoreAway)
+@blueprint.raises(InvalidKey, TargetOutranksActor, RateLimitStoreAway)
 @requires("ratelimits:write")
 def clear_rate_limit(body: dict[str, Any]) -> Response:
     """Clear what was counted under a key, such as address:203.0.113.7 or account:ada@example.com."""

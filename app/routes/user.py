@@ -10,7 +10,7 @@ from flask_login import current_user
 
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
-from app.ratelimit.adapter import StoreAway
+from app.ratelimit import RateLimitStoreAway
 from app.schemas import SessionListOutput, UserCreateInput, UserOutput, UserPageOutput, UserQuery, UserUpdateInput
 from app.security import HashingBusy, ReauthenticationRequired, WeakPassword, require_fresh, requires
 from app.services import accounts, sessions, users
@@ -114,7 +114,7 @@ def end_sessions(user_id: uuid.UUID) -> Response:
 
 @blueprint.route("/<uuid:user_id>/unlock", methods=["POST"])
 @blueprint.response(204)
-@blueprint.raises(UserNotFound, TargetOutranksActor, StoreAway)
+@blueprint.raises(UserNotFound, TargetOutranksActor, RateLimitStoreAway)
 @requires("users:write")
 def unlock_user(user_id: uuid.UUID) -> Response:
     """Unlock a user's account: clear what throttles signing in to it."""

@@ -146,7 +146,7 @@ def show(key: str) -> Sequence[Held]:
 
     Raises:
         InvalidKey: it names nobody.
-        StoreAway: nobody knows.
+        RateLimitStoreAway: nobody knows.
     """
     return limiter.show(*_list_keys(key))
 
@@ -158,7 +158,7 @@ def clear(key: str, *, actor: Actor) -> None:
     Raises:
         InvalidKey: it names nobody.
         TargetOutranksActor: it is the account of a user who may do what the actor may not.
-        StoreAway: it was not forgotten.
+        RateLimitStoreAway: it was not forgotten.
     """
     kind, who = _split_key(key)
     with transaction():

@@ -188,7 +188,7 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     Raises:
         UserNotFound: there is none.
         TargetOutranksActor: the user may do what the actor may not.
-        StoreAway: nothing was cleared.
+        RateLimitStoreAway: nothing was cleared.
     """
     with transaction():
         user = get_target(user_id, actor)

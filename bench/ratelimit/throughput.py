@@ -11,8 +11,7 @@ from flask import Flask
 from flask_limiter import Limiter as FlaskLimiter
 from limits.storage import MemoryStorage
 
-from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
-from app.ratelimit.adapter import Limiter, address, rate_limit
+from app.ratelimit import Charge, Engine, Limiter, address, compile_plan, parse_storage_uri, rate_limit
 from app.ratelimit.redis.protocol import pack_command
 from app.ratelimit.redis.scripts import pack_merge
 from bench.measure import Report, count_per_second, interleave, ratio_of

@@ -130,7 +130,7 @@ def test_of_many_tries_at_once_those_beyond_the_limit_wait_for_what_becomes_of_t
 def test_whoever_waits_too_long_for_the_others_is_told_to_come_back_and_charged_nothing(
     app: Flask, factory: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.ratelimit.adapter.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("app.ratelimit.request_limiter.WAIT_SECONDS", 0.1)
     user = factory.user()
     gate = Gate(app, monkeypatch)
     threads, answers = sign_in_at_once(app, user.email, password=PASSWORD, times=8)

@@ -11,6 +11,7 @@ import pytest
 
 from app.ratelimit import Engine, parse_storage_uri
 from app.ratelimit.redis.connection import RedisConnection
+from app.ratelimit.redis.scripts import pack_decide
 from tests.servers.harness.proxy import Fault, Proxy
 from tests.servers.redis_servers import running, wait_until
 
@@ -66,18 +67,19 @@ def test_an_answer_that_has_arrived_is_read_however_late_it_is(late_seconds: flo
 
 
 def test_a_server_that_is_asked_late_has_half_a_budget_of_its_own(store: RedisServer, proxy: Proxy) -> None:
-    wait_until(lambda: store.call(store.prober.probe, 1, now=time.monotonic()) is not None)
+    wait_until(lambda: store.decide([store.prober.probe]) is not None)
     proxy.fault = SLOW
     long_ago = time.monotonic() - BUDGET_SECONDS
-    assert store.call(store.prober.probe, 1, now=long_ago, is_late=True)
+    assert store.call(pack_decide([store.prober.probe]), 1, now=long_ago, is_late=True)
 
 
 def test_a_server_that_is_asked_by_a_connection_that_was_waited_for_has_half_a_budget_too(
     store: RedisServer, proxy: Proxy
 ) -> None:
-    wait_until(lambda: store.call(store.prober.probe, 1, now=time.monotonic()) is not None)
+    wait_until(lambda: store.decide([store.prober.probe]) is not None)
     proxy.fault = SLOW
     almost_over = time.monotonic() - 0.69 * BUDGET_SECONDS
     connection = store._wait_for_connection(almost_over, is_patient=False)
-    connection.send(store.prober.probe)
-    assert store.finish((connection, store.prober.probe, 1, almost_over, False))
+    payload = pack_decide([store.prober.probe])
+    connection.send(payload)
+    assert store.finish((connection, payload, 1, almost_over, False))

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .cluster import ClusterTopology
 from .server import RedisServer
 from .storage_uri import MEMORY, StorageUri, StorageUriError, parse_storage_uri
-from .topology import SentinelTopology, SingleTopology, Topology
+from .topology import SentinelTopology, SingleTopology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TOPOLOGIES: Final[dict[str, Callable[..., Topology]]] = {
-    "single": SingleTopology,
-    "unix": SingleTopology,
-    "sentinel": SentinelTopology,
-    "cluster": ClusterTopology,
-}
+# Which of the servers is asked about which subject, and by which clients of redis-py an operator asks them.
+Topology = SingleTopology | SentinelTopology | ClusterTopology
 
 
 def make_topology(uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[RedisServer], None]) -> Topology:
     """Return the way to the servers at ``uri``, which is not ``memory://``; it connects when it is first used."""
-    return _TOPOLOGIES[uri.kind](uri, timeout_seconds=timeout_seconds, on_change=on_change)
-
-
-__all__ = ["MEMORY", "RedisServer", "StorageUri", "StorageUriError", "Topology", "make_topology", "parse_storage_uri"]
+    kinds: dict[str, type[Topology]] = {"cluster": ClusterTopology, "sentinel": SentinelTopology}
+    return kinds.get(uri.kind, SingleTopology)(uri, timeout_seconds=timeout_seconds, on_change=on_change)

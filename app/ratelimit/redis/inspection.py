@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from .topology import Topology
+    from . import Topology
 
 SCAN_BATCH: Final = 500
 # On each server: a question must not keep a busy store from its work.

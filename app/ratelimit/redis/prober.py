@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import RedisError
@@ -13,10 +14,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from .breaker import Event, State
 from .connection import RedisConnection
 from .protocol import ConnectionFailed, check_replies
-from .scripts import LOAD_ALL, LOAD_ALL_COUNT
+from .scripts import LOAD_ALL, LOAD_ALL_COUNT, pack_decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from app.ratelimit.plan import Charge
 
     from .breaker import CircuitBreaker
     from .connection import Connect
@@ -36,53 +39,40 @@ def choose_pause(probes_count: int) -> float:
     return delay * random.uniform(0.5, 1)  # noqa: S311 - jitter is no secret
 
 
+@dataclass(eq=False)
 class Prober:
     """Opens connections and probes, so that no request pays for either.
 
     It learns what is to be done under ``condition``, the server's one lock, and connects outside of it. What it finds
     out it tells ``on_recovery``, with the connections that it opened, and ``on_failure``, with the reason. A probe has
-    succeeded when ``probe`` is answered without error within the time that a request has.
+    succeeded when ``probe`` is decided about within the time that a request has.
     """
 
-    def __init__(
-        self,
-        name: str,
-        connect: Connect,
-        *,
-        condition: threading.Condition,
-        breaker: CircuitBreaker,
-        pool: ConnectionPool,
-        timeout_seconds: float,
-        patience_seconds: float,
-        probe: bytes,
-        on_recovery: Callable[[list[RedisConnection]], None],
-        on_failure: Callable[..., None],
-    ) -> None:
-        self._name = name
-        self._connect = connect
-        self._condition = condition
-        self._breaker = breaker
-        self._pool = pool
-        self._timeout_seconds = timeout_seconds
-        self._patience_seconds = patience_seconds
-        self.probe = probe
-        self._on_recovery = on_recovery
-        self._on_failure = on_failure
-        self._thread: threading.Thread | None = None
-        # Since when it has been opening a connection, on the monotonic clock.
-        self.connecting_since: float | None = None
+    name: str
+    connect: Connect
+    condition: threading.Condition
+    breaker: CircuitBreaker
+    pool: ConnectionPool
+    probe: Charge
+    timeout_seconds: float
+    patience_seconds: float
+    on_recovery: Callable[[list[RedisConnection]], None]
+    on_failure: Callable[..., None]
+    # Since when it has been opening a connection, on the monotonic clock.
+    connecting_since: float | None = None
+    _thread: threading.Thread | None = None
 
     def wake(self) -> None:
         """Have the thread running and looking for work; the caller holds the lock."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name=f"ratelimit-{self._name}", daemon=True)
+            self._thread = threading.Thread(target=self._run, name=f"ratelimit-{self.name}", daemon=True)
             self._thread.start()
-        self._condition.notify_all()
+        self.condition.notify_all()
 
     def join(self) -> None:
         """Return when the thread has ended, which it does once the breaker has, or is late."""
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2 * self._patience_seconds)
+            self._thread.join(timeout=2 * self.patience_seconds)
 
     def _run(self) -> None:
         probes_count = 0
@@ -98,12 +88,12 @@ class Prober:
 
     def _wait_for_work(self, probes_count: int) -> State:
         """Return the breaker's state when a connection is wanted, the next probe is due, or the server was ended."""
-        breaker = self._breaker
-        with self._condition:
-            while breaker.state is State.CLOSED and not self._pool.wanted_count:
-                self._condition.wait()
+        breaker = self.breaker
+        with self.condition:
+            while breaker.state is State.CLOSED and not self.pool.wanted_count:
+                self.condition.wait()
             if breaker.state is State.OPEN:
-                self._condition.wait_for(lambda: breaker.state is State.ENDED, choose_pause(probes_count))
+                self.condition.wait_for(lambda: breaker.state is State.ENDED, choose_pause(probes_count))
             return breaker.state
 
     def _probe(self) -> bool:
@@ -112,40 +102,40 @@ class Prober:
         try:
             opened.append(self._open())
             # As fast as a request will need it: a server that only answers slowly stays away.
-            check_replies(opened[0].exchange(self.probe, 1, time.monotonic() + self._timeout_seconds))
+            check_replies(opened[0].exchange(pack_decide([self.probe]), 1, time.monotonic() + self.timeout_seconds))
             # As many as there were before: the first requests after the return shall not wait for connections either.
-            while len(opened) < min(self._pool.lost_count, CONNECTIONS_READY_MAX):
+            while len(opened) < min(self.pool.lost_count, CONNECTIONS_READY_MAX):
                 opened.append(self._open())
         except _FAULTS:
             for connection in opened:
                 connection.close()
             return False
-        self._on_recovery(opened)
+        self.on_recovery(opened)
         return True
 
     def _open_wanted(self) -> None:
         """Open one connection, because requests wait for it or to find out whether a doubt is justified."""
-        with self._condition:
-            generation = self._pool.generation
-            if len(self._pool) >= CONNECTIONS_MAX and not self._breaker.is_doubted:
-                self._pool.wanted_count = 0
+        with self.condition:
+            generation = self.pool.generation
+            if len(self.pool) >= CONNECTIONS_MAX and not self.breaker.is_doubted:
+                self.pool.wanted_count = 0
                 return
             self.connecting_since = time.monotonic()
         try:
             connection = self._open()
         except _FAULTS as error:
             is_silent = isinstance(error, (RedisTimeoutError, ConnectionFailed))
-            self._on_failure(type(error).__name__, is_silent=is_silent)
+            self.on_failure(type(error).__name__, is_silent=is_silent)
             return
         finally:
             self.connecting_since = None
-        with self._condition:
-            is_current = generation == self._pool.generation
+        with self.condition:
+            is_current = generation == self.pool.generation
             if is_current:
                 # It has answered, with the scripts, a moment ago.
-                self._breaker.record(Event.ANSWER)
-                self._pool.wanted_count = max(0, self._pool.wanted_count - 1)
-                self._pool.add([connection])
+                self.breaker.record(Event.ANSWER)
+                self.pool.wanted_count = max(0, self.pool.wanted_count - 1)
+                self.pool.add([connection])
         if not is_current:
             connection.close()
 
@@ -155,15 +145,15 @@ class Prober:
         Raises:
             redis.exceptions.RedisError, ConnectionFailed, OSError, ValueError: there is none to be had.
         """
-        patience_seconds = self._patience_seconds
+        patience_seconds = self.patience_seconds
         connection = RedisConnection(
-            self._connect(timeout_seconds=patience_seconds),
+            self.connect(timeout_seconds=patience_seconds),
             timeout_seconds=patience_seconds,
-            generation=self._pool.generation,
+            generation=self.pool.generation,
         )
         try:
             check_replies(connection.exchange(LOAD_ALL, LOAD_ALL_COUNT, time.monotonic() + patience_seconds))
-            connection.limit_wait(self._timeout_seconds)
+            connection.limit_wait(self.timeout_seconds)
         except ConnectionFailed:
             connection.close()
             raise

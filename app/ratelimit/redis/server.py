@@ -48,11 +48,11 @@ class RedisServer:
         connect: Connect,
         *,
         timeout_seconds: float,
-        probe: bytes,
+        probe: Charge,
         on_change: Callable[[RedisServer], None] = lambda _server: None,
         redirect: Redirect | None = None,
     ) -> None:
-        """Keep connections that ``connect`` makes; it is back after an outage when it answers ``probe`` without error.
+        """Keep connections that ``connect`` makes; it is back after an outage when it decides about ``probe``.
 
         ``redirect`` is asked first what to do about a call that the server refused.
         """
@@ -146,14 +146,6 @@ class RedisServer:
             StoreUnavailable: the server is away; it may not have been counted.
         """
         self.call(pack_merge(charge, age_us=0), 1, now=time.monotonic())
-
-    def check(self) -> None:
-        """Ask the server, so that its breaker tells how it is now.
-
-        Raises:
-            StoreUnavailable: it is away.
-        """
-        self.call(self.prober.probe, 1, now=time.monotonic())
 
     # --- commands -----------------------------------------------------------------------------------------------------
 

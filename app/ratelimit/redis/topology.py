@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final
 
 from redis import Redis
 from redis.connection import ConnectionPool
@@ -11,7 +11,6 @@ from redis.sentinel import Sentinel
 
 from app.ratelimit.plan import Charge, Plan, make_limit
 
-from .scripts import pack_decide
 from .server import RedisServer
 
 if TYPE_CHECKING:
@@ -21,44 +20,12 @@ if TYPE_CHECKING:
 
     from .storage_uri import HostPort, StorageUri
 
-ADMIN_TIMEOUT_SECONDS = 5.0
+ADMIN_TIMEOUT_SECONDS: Final = 5.0
 
 
-class Topology(Protocol):
-    """Knows the servers, and which of them has which subject."""
-
-    @property
-    def servers(self) -> Sequence[RedisServer]:
-        """Every server known."""
-
-    @property
-    def is_degraded(self) -> bool:
-        """Whether some subjects, or all, have no server to decide about them."""
-
-    def route(self, charges: Sequence[Charge]) -> list[tuple[RedisServer, Sequence[Charge]]]:
-        """Return which server decides which of ``charges``; what stands together is decided by one call.
-
-        Raises:
-            StoreUnavailable: no server is known yet.
-        """
-
-    def clients(self) -> Iterator[Redis]:
-        """Yield a client of redis-py for each server that holds counters: for an operator's questions, not requests.
-
-        Raises:
-            redis.exceptions.RedisError: the store is away.
-        """
-
-    def reset_after_fork(self) -> None:
-        """Begin anew in a child process."""
-
-    def close(self) -> None:
-        """Close every connection."""
-
-
-def make_probe(subject: str = "probe") -> bytes:
-    """Return a decision that changes nothing of anybody's and shows that the server can take decisions."""
-    return pack_decide([Charge(Plan([make_limit(120, seconds=1, scope="probe")]), subject)])
+def make_probe(subject: str = "probe") -> Charge:
+    """Return a charge that changes nothing of anybody's and shows that the server can take decisions."""
+    return Charge(Plan([make_limit(120, seconds=1, scope="probe")]), subject)
 
 
 def make_client(uri: StorageUri, host_port: HostPort | None) -> Redis:

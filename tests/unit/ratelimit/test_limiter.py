@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Blueprint, Flask, request
 
-from app.ratelimit import LimitError, StorageUriError
-from app.ratelimit.adapter import (
-    WAIT_SECONDS,
+from app.ratelimit import (
     By,
     Caller,
     Limiter,
+    LimitError,
     NamedLimits,
     OutcomeOpen,
     RateLimited,
+    StorageUriError,
     exempt,
     parse_limits,
     parse_role_limits,
     parse_storage_uri,
     rate_limit,
 )
+from app.ratelimit.request_limiter import WAIT_SECONDS
 from tests.servers.harness.ports import find_free_port
 
 if TYPE_CHECKING:
