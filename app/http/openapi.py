@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import functools
 import http
 import json
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import flask_smorest
+from flask import Response
 
 from app.schemas import ProblemOutput
 from app.security import FRESH_SECONDS, Guard, find_guard
@@ -34,6 +36,7 @@ Accounts, roles, sessions and rate limits.
 - **Lists** come in pages: pass `next_cursor` as `cursor` for the next one.
 - **Every answer** carries `X-Request-ID`, which names the request in the server's log.
 """
+_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 _RAISES: Final = "_gatehouse_raises"
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _ALWAYS: Final = {
@@ -77,7 +80,19 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
 
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Callable[[View], View]:
         """Dump what the view returns through ``schema`` and answer ``status_code``."""
-        decorate: Callable[[View], View] = super().response(status_code, schema, **options)
+        describe: Callable[[View], View] = super().response(status_code, schema, **options)
+        dump = schema().dump if isinstance(schema, type) else None
+
+        def decorate(view: View) -> View:
+            @functools.wraps(describe(view))
+            def answer(*args: Any, **kwargs: Any) -> Response:
+                result = view(*args, **kwargs)
+                if dump is None or isinstance(result, Response):
+                    return result  # type: ignore[no-any-return] # without a schema the view answers by itself
+                return Response(_to_json(dump(result)) + "\n", status_code, mimetype="application/json")
+
+            return answer  # type: ignore[return-value] # with the view's own parameters
+
         return decorate
 
     def arguments(self, schema: Any, **options: Any) -> Callable[[View], View]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Flask, g, request
 from flask_login import current_user
 from flask_talisman import Talisman
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_set_header
 
 from app.database import time_limit
 from app.security import Actor, Client
-from app.utils import BadRequest, add_log_context, escape_controls, log_context
+from app.utils import BadRequest, escape_controls, log_context
 
 from .proxies import trust_proxies
 
@@ -53,47 +55,62 @@ class UnknownHost(BadRequest):
 
 def install(app: Flask, settings: Settings) -> None:
     """Put the common part around every request of ``app``."""
-    app.wsgi_app = _limit_database_time(app.wsgi_app)  # type: ignore[method-assign, assignment] # a plain function
+    app.wsgi_app = _surround(app.wsgi_app, settings)  # type: ignore[method-assign, assignment] # a plain function
     if settings.trusted_proxies:
         app.wsgi_app = trust_proxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign, assignment] # likewise
     allowed_hosts = frozenset(settings.allowed_hosts)
 
     @app.before_request
     def begin_request() -> None:
-        g.started_at = time.perf_counter()
-        presented = request.headers.get(REQUEST_ID_HEADER, "")
-        g.request_id = presented if _REQUEST_ID.match(presented) else str(uuid7())
-        log_context.set({})
-        add_log_context(request_id=g.request_id)
-        is_probe = request.endpoint in _PROBES
-        if not is_probe and not _is_allowed_host(request.headers.get("Host", ""), allowed_hosts):
+        presented = request.headers.get(REQUEST_ID_HEADER)
+        request_id = presented if presented and _REQUEST_ID.match(presented) else str(uuid7())
+        g.started_at, g.request_id = time.perf_counter(), request_id
+        log_context.set({"request_id": request_id})
+        host = request.headers.get("Host", "").lower()
+        if host not in allowed_hosts and _PORT.sub("", host) not in allowed_hosts and request.endpoint not in _PROBES:
             raise UnknownHost
-
-    over_http, over_https = (_compose_headers(settings, scheme=scheme) for scheme in ("http", "https"))
-    names = frozenset(name.lower() for name, _ in over_https)
 
     @app.after_request
     def end_request(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        common = over_https if request.is_secure else over_http
-        # To add all at once costs an eighth of looking for each.
-        if names.isdisjoint(name.lower() for name in response.headers.keys()):  # noqa: SIM118 - iterates over pairs
-            response.headers.extend(common)
-        else:
-            _add_missing_headers(response, common)
         _log_access(response)
         return response
 
 
-def _add_missing_headers(response: Response, common: list[tuple[str, str]]) -> None:
-    """Add ``common`` to an answer that has some of them already, such as a page with its own policy."""
+def _surround(application: WSGIApplication, settings: Settings) -> WSGIApplication:
+    """Return ``application`` with the common headers on every answer.
+
+    All that an answer waits for the database, a place in its pool included, is over in ``DATABASE_SECONDS``.
+    """
+    common = {scheme: _compose_headers(settings, scheme=scheme) for scheme in ("http", "https")}
+    names = frozenset(name.lower() for name, _ in common["https"])
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            added = common[environ["wsgi.url_scheme"]]
+            # Few answers have any of these already, such as a page with its own policy.
+            is_simple = names.isdisjoint(name.lower() for name, _ in headers)
+            return start_response(status, headers + added if is_simple else _merge_headers(headers, added), exc_info)
+
+        with time_limit(DATABASE_SECONDS):
+            return application(environ, start)
+
+    return call
+
+
+def _merge_headers(own: list[tuple[str, str]], common: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return an answer's ``own`` headers, and those ``common`` ones that it has not: only static files may be kept."""
+    merged = Headers(own)
     for name, value in common:
         if name == "Vary":
-            response.vary.update(value.split(", "))
-        elif name != "Cache-Control":
-            response.headers.setdefault(name, value)
-        elif request.endpoint != "static":
-            response.headers[name] = value
+            varies = parse_set_header(merged.get(name))
+            varies.update(value.split(", "))
+            merged[name] = varies.to_header()
+        elif name == "Cache-Control" and request.endpoint != "static":
+            merged[name] = value
+        else:
+            merged.setdefault(name, value)
+    return list(merged)
 
 
 def _log_access(response: Response) -> None:
@@ -136,16 +153,6 @@ def _compose_headers(settings: Settings, *, scheme: str) -> list[tuple[str, str]
     ]
 
 
-def _limit_database_time(application: WSGIApplication) -> WSGIApplication:
-    """Let all that a request waits for its database, its pool included, be over in ``DATABASE_SECONDS``."""
-
-    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        with time_limit(DATABASE_SECONDS):
-            return application(environ, start_response)
-
-    return call
-
-
 def get_client() -> Client:
     """Return where the current request came from."""
     return Client(
@@ -161,8 +168,3 @@ def get_actor() -> Actor:
         session_id=current_user.session.id,
         ip=get_client().ip,
     )
-
-
-def _is_allowed_host(host: str, allowed: frozenset[str]) -> bool:
-    name = host.lower()
-    return name in allowed or _PORT.sub("", name) in allowed

@@ -88,19 +88,21 @@ def enforce_guard() -> None:
         PermissionMissing: the caller lacks a permission, or the route has no guard.
         ReauthenticationRequired: the route needs a password given recently.
     """
+    endpoint, method = request.endpoint, request.method
     # Flask itself answers OPTIONS, and a browser's preflight carries no cookie.
-    if request.endpoint is None or request.method == "OPTIONS":
+    if endpoint is None or method == "OPTIONS":
         return
-    guard = find_guard(current_app.view_functions[request.endpoint])
+    guard = find_guard(current_app.view_functions[endpoint])
     if guard is None:
         raise PermissionMissing
     if guard.is_public:
         return
-    if not current_user.is_authenticated:
+    principal = current_user._get_current_object()  # noqa: SLF001 - Flask's own way past its proxy
+    if not principal.is_authenticated:
         raise NotSignedIn
-    add_log_context(user_id=str(current_user.user.id))
-    if not guard.permissions <= current_user.permissions:
-        missing = ", ".join(sorted(guard.permissions - current_user.permissions))
+    add_log_context(user_id=str(principal.user.id))
+    if not guard.permissions <= principal.permissions:
+        missing = ", ".join(sorted(guard.permissions - principal.permissions))
         raise PermissionMissing(f"This needs the permission {missing}. Ask an administrator for it.")
     if guard.is_fresh:
         require_fresh()

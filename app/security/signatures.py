@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
-from flask import Flask
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Response
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from itsdangerous import SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from app.clock import now
@@ -15,6 +16,16 @@ CLOCK_SKEW_SECONDS: Final = 60
 
 class Signer(TimestampSigner):
     """Also accepts what a host whose clock is up to a minute ahead has just signed."""
+
+    @functools.cached_property
+    def _derived(self) -> dict[str | bytes | None, bytes]:
+        return {}
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        """Return the key derived from ``secret_key`` and the salt; it is derived once."""
+        if secret_key not in self._derived:
+            self._derived[secret_key] = super().derive_key(secret_key)
+        return self._derived[secret_key]
 
     def get_timestamp(self) -> int:
         """Return the seconds since 1970 (UTC)."""
@@ -34,12 +45,37 @@ class Signer(TimestampSigner):
         return (value, signed_at) if return_timestamp else value
 
 
+class _Serializer(URLSafeTimedSerializer):
+    """Keeps its signer; itsdangerous makes one for each value."""
+
+    @functools.cached_property
+    def _signer(self) -> TimestampSigner:
+        return super().make_signer()  # type: ignore[return-value] # it is made by Signer
+
+    def make_signer(self, salt: str | bytes | None = None) -> TimestampSigner:
+        """Return the signer; all session cookies have one salt."""
+        del salt
+        return self._signer
+
+
 class SessionCookies(SecureCookieSessionInterface):
     """Flask's session cookies, signed by ``Signer``."""
 
-    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        """Return the serializer that signs and verifies the cookies of ``app``."""
-        serializer = super().get_signing_serializer(app)
-        if serializer is not None:
-            serializer.signer = Signer
-        return serializer
+    _keys: list[Any] | None = None
+    _serializer: _Serializer
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer:
+        """Return the serializer that signs and verifies the cookies of ``app``, the same until its keys change."""
+        keys = [*app.config["SECRET_KEY_FALLBACKS"], app.secret_key]
+        if keys != self._keys:
+            options = {"key_derivation": self.key_derivation, "digest_method": self.digest_method}
+            self._serializer = _Serializer(
+                keys, salt=self.salt, serializer=self.serializer, signer=Signer, signer_kwargs=options
+            )
+            self._keys = keys
+        return self._serializer
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Set the cookie when the session has changed; that answers vary by it is in the headers of all of them."""
+        if session.modified:
+            super().save_session(app, session, response)

@@ -82,12 +82,12 @@ def test_the_routes_that_cannot_be_undone_want_the_password_anew(app: Flask) -> 
 def test_an_application_with_an_unguarded_route_does_not_start(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class WithAnother(Flask):
+    class WithAnother(package._App):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.add_url_rule("/forgotten", "forgotten", lambda: "secret")
 
-    monkeypatch.setattr(package, "Flask", WithAnother)
+    monkeypatch.setattr(package, "_App", WithAnother)
     with pytest.raises(LookupError, match="forgotten"):
         make_app()
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from flask.sessions import SecureCookieSessionInterface
+from itsdangerous import BadSignature
 
 from app.extensions import db
 from app.models import Session, User
+from tests.databases import TEST_ENVIRON
 from tests.factories import PASSWORD
 
 if TYPE_CHECKING:
@@ -270,3 +272,19 @@ def test_a_host_whose_clock_is_behind_by_up_to_a_minute_knows_what_another_one_s
     assert user_browser.get(ME).status_code == (200 if is_known else 401)
     answer = user_browser.client.patch(ME, json={"name": "Ada"}, headers={"X-CSRF-Token": token})
     assert answer.status_code == (200 if is_known else 403)
+
+
+@pytest.mark.no_database
+def test_a_key_that_is_changed_while_the_server_runs_signs_from_then_on(app: Flask) -> None:
+    client = app.test_client()
+    client.get("/api/v1/auth/csrf")
+    former = client.get_cookie("session")
+    assert former is not None
+    cookies = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined] # SessionCookies has it
+    assert cookies is app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined] # likewise
+    app.config["SECRET_KEY"] = "another key, of thirty-two characters"
+    changed = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined] # likewise
+    with pytest.raises(BadSignature):
+        changed.loads(former.value)
+    app.config["SECRET_KEY_FALLBACKS"] = [TEST_ENVIRON["SECRET_KEY"]]
+    assert app.session_interface.get_signing_serializer(app).loads(former.value)  # type: ignore[attr-defined] # likewise
