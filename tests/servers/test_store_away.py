@@ -438,3 +438,18 @@ def test_refusals_of_a_server_open_the_breaker_only_within_a_second(
         assert engine.is_degraded is opens
         client.config_set("maxmemory", 0)
     wait_for_return(engine)
+
+
+def test_what_was_admitted_without_the_store_counts_there_from_when_it_was_admitted(
+    server: RedisServer, engine: Engine
+) -> None:
+    plan = compile_plan("5/minute", scope="age")
+    server.kill()
+    assert all(ask(engine, "someone", plan).is_local for _ in range(4))
+    admitted_at = time.monotonic()
+    server.start()
+    wait_for_return(engine)
+    time.sleep(max(0.0, admitted_at + 1 - time.monotonic()))
+    outcome = ask(engine, "someone", plan).outcomes[0]
+    assert outcome.remaining == 0
+    assert 0 < outcome.reset_us <= 59_000_000

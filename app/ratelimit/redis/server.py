@@ -112,14 +112,16 @@ class RedisServer:
     ) -> Call:
         """Ask for a decision about ``charges``, after those admitted ``earlier`` without this server.
 
-        Of these each has its age in microseconds. The budget began at ``now``; who ``is_patient`` hears a late answer.
+        Each of these with when that was, on the monotonic clock in microseconds. The budget began at ``now``, on the
+        same clock in seconds; who ``is_patient`` hears a late answer.
 
         Raises:
             StoreUnavailable: the server is away.
         """
         payload, replies_count = pack_decide(charges), 1
         if earlier:
-            merges = [pack_merge(charge, age_us=age_us) for charge, age_us in earlier]
+            now_us = time.monotonic_ns() // 1000
+            merges = [pack_merge(charge, age_us=now_us - at_us) for charge, at_us in earlier]
             payload, replies_count = b"".join([*merges, payload]), len(merges) + 1
         return self.start(payload, replies_count, now=now, is_patient=is_patient)
 
