@@ -58,7 +58,7 @@ def draw_bars(groups: Mapping[str, Sequence[Bar]]) -> str:
         ours = next(bar.value for bar in bars if bar.is_ours)
         for bar in bars:
             width = max(1.0, PLOT_WIDTH * bar.value / largest)
-            shown = f"{bar.value:,.0f}" + ("" if bar.is_ours else f" ({bar.value / ours:.2f} x)")
+            shown = f"{bar.value:,.0f}" + ("" if bar.is_ours else f" (ours: {ours / bar.value:.2f} x)")
             middle = top + BAR_HEIGHT - 5
             parts += [
                 f'<text x="{LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">{escape(bar.label)}</text>',
