@@ -30,11 +30,16 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: whose, how long, and whether it is ours."""
+    """One bar: whose, how long, and for a peer how many times as much ours is."""
 
     label: str
     value: float
-    is_ours: bool = False
+    ratio: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is the product's."""
+        return not self.ratio
 
 
 def read_report(path: Path) -> Report:
@@ -47,18 +52,23 @@ def read_number(text: str) -> float:
     return float(text.split(maxsplit=1)[0].replace(",", ""))
 
 
+def add_bars(groups: dict[str, list[Bar]], title: str, line: Line, *, peer: str) -> None:
+    """Add a line of the table to the group of that title, which begins with ours."""
+    bars = groups.setdefault(title, [Bar("Gatehouse", read_number(line.ours))])
+    bars.append(Bar(peer, read_number(line.peer), line.result.partition(";")[0]))
+
+
 def draw_bars(groups: Mapping[str, Sequence[Bar]]) -> str:
-    """Return horizontal bars as SVG, each group on a scale of its own and with its ratios to our first bar in it."""
+    """Return horizontal bars as SVG, each group on a scale of its own."""
     parts: list[str] = []
     top = 0
     for title, bars in groups.items():
         parts.append(f'<text class="title" x="0" y="{top + 15}">{escape(title)}</text>')
         top += BAR_STEP
         largest = max(bar.value for bar in bars)
-        ours = next(bar.value for bar in bars if bar.is_ours)
         for bar in bars:
             width = max(1.0, PLOT_WIDTH * bar.value / largest)
-            shown = f"{bar.value:,.0f}" + ("" if bar.is_ours else f" (ours: {ours / bar.value:.2f} x)")
+            shown = f"{bar.value:,.0f}" + ("" if bar.is_ours else f" (ours: {bar.ratio})")
             middle = top + BAR_HEIGHT - 5
             parts += [
                 f'<text x="{LABEL_WIDTH - 8}" y="{middle}" text-anchor="end">{escape(bar.label)}</text>',

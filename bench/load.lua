@@ -42,7 +42,8 @@ function done(summary, latency)
   end
   example = string.gsub(example, '[%c"\\]', " ")
   print(string.format(
-    '{"requests": %d, "seconds": %.6f, "errors": %d, "mean_ms": %.6f, "example": "%s"}',
-    summary.requests, summary.duration / 1e6, failed, latency.mean / 1e3, example
+    '{"requests": %d, "seconds": %.6f, "errors": %d, "median_ms": %.6f, "p99_ms": %.6f, "example": "%s"}',
+    summary.requests, summary.duration / 1e6, failed,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, example
   ))
 end

@@ -29,6 +29,15 @@ class WrongAnswersError(Exception):
     """Not every answer was the one that was asked for; figures of errors are worth nothing."""
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Requests a second, and how long the median and the slowest hundredth waited, in milliseconds."""
+
+    rate: float
+    median_ms: float
+    p99_ms: float
+
+
 @dataclass
 class Load:
     """Requests that are sent to a program over and over, and what every right answer has in its body."""
@@ -42,7 +51,11 @@ class Load:
         self._run(1, connections)
 
     def measure_rate(self, seconds: float, *, connections: int = CONNECTIONS) -> float:
-        """Return the requests a second of so many connections, each of which asks again once it is answered.
+        """Return the requests a second; see ``measure``."""
+        return self.measure(seconds, connections=connections).rate
+
+    def measure(self, seconds: float, *, connections: int = CONNECTIONS) -> Sample:
+        """Return how so many connections are served, each of which asks again once it is answered.
 
         Raises:
             WrongAnswersError: there were other answers, or none.
@@ -55,7 +68,11 @@ class Load:
                 f"{report['errors']} of {report['requests']} answers are wrong, such as: {report['example']}"
             )
         self.cpu_us.append(spent * 1e6 / float(report["requests"]))
-        return float(report["requests"]) / float(report["seconds"])
+        return Sample(
+            rate=float(report["requests"]) / float(report["seconds"]),
+            median_ms=float(report["median_ms"]),
+            p99_ms=float(report["p99_ms"]),
+        )
 
     def _run(self, seconds: float, connections: int) -> dict[str, float | str]:
         begin = str(random.randrange(1_000_000))  # noqa: S311 - the request to begin with, so that no round repeats one

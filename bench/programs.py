@@ -41,12 +41,13 @@ class Program:
         self._environ = inherited | {"PORT": str(self.port), "PYTHONPATH": str(ROOT)} | dict(environ)
         self._log = log
         self._path = path
-        self._process: subprocess.Popen[bytes] | None = None
+        self.start_seconds = 0.0
+        self._started: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         begun_at = time.perf_counter()
         with self._log.open("wb") as output:
-            self._process = subprocess.Popen(
+            self._started = subprocess.Popen(
                 self._command, cwd=ROOT, env=self._environ, stdout=output, stderr=output, start_new_session=True
             )
         try:
@@ -58,19 +59,23 @@ class Program:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
+            self.process.wait(STOP_SECONDS)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Its first process."""
+        assert self._started is not None
+        return self._started
 
     def measure_cpu_seconds(self) -> float:
         """Return how long all its processes together have run."""
-        assert self._process is not None
         ticks = 0
-        for pid in list_tree(self._process.pid):
+        for pid in list_tree(self.process.pid):
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
                 ticks += int(fields[11]) + int(fields[12])
@@ -86,17 +91,15 @@ class Program:
 
     def measure_memory_mib(self) -> float:
         """Return the proportional set size of all its processes together, in MiB."""
-        assert self._process is not None
         total_kib = 0
-        for pid in list_tree(self._process.pid):
+        for pid in list_tree(self.process.pid):
             with contextlib.suppress(OSError):
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
                 total_kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         return total_kib / 1024
 
     def _is_answering(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
+        if self.process.poll() is not None:
             raise RuntimeError(f"{self._command} ended: {self._log.read_text()}")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{self._path}", timeout=1):

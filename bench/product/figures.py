@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.figures import Bar, draw_bars, read_number, read_report
+from bench.figures import Bar, add_bars, draw_bars, read_report
 from bench.product.users_me import USERS_ME
 
 if TYPE_CHECKING:
@@ -61,10 +61,7 @@ def _list_bars(report: Report) -> dict[str, list[Bar]]:
             title = f"Sign-ins a second, {what.removeprefix('sign-ins/s, ')}"
         else:
             continue
-        bars = groups.setdefault(title, [Bar("Gatehouse", read_number(line.ours), is_ours=True)])
-        bars.append(
-            Bar(peer.replace("bare Argon2id verifications/s by", "bare verifications,"), read_number(line.peer))
-        )
+        add_bars(groups, title, line, peer=peer.replace("Argon2id verifications/s by", "verifications,"))
     return groups
 
 

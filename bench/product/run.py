@@ -36,18 +36,14 @@ def list_benches(report: Report, servers: Servers, *, is_quick: bool) -> dict[st
     middle, most = (2_000, 10_000) if is_quick else (100_000, 1_000_000)
     benches: dict[str, Callable[[], None]] = {}
     for kind in KINDS:
-        benches |= {
-            f"users-me-{kind}": functools.partial(bench_users_me, report, servers, kind, effort),
-            f"sign-ins-{kind}": functools.partial(bench_sign_ins, report, servers, kind, effort),
-        }
-    benches |= {
-        "start": functools.partial(bench_start, report, servers, effort),
-    }
+        benches[f"users-me-{kind}"] = functools.partial(bench_users_me, report, servers, kind, effort)
+    benches["start"] = functools.partial(bench_start, report, servers, effort)
     for kind in KINDS:
-        benches |= {
-            f"user-page-{kind}": functools.partial(bench_user_page, report, servers, kind, effort, users=most),
-            f"growth-{kind}": functools.partial(bench_growth, report, servers, kind, effort, sizes=(middle, most)),
-        }
+        benches[f"sign-ins-{kind}"] = functools.partial(bench_sign_ins, report, servers, kind, effort)
+    for kind in KINDS:
+        benches[f"user-page-{kind}"] = functools.partial(bench_user_page, report, servers, kind, effort, users=most)
+    for kind in KINDS:
+        benches[f"growth-{kind}"] = functools.partial(bench_growth, report, servers, kind, effort, sizes=(middle, most))
     return benches
 
 
@@ -73,7 +69,7 @@ def main() -> None:
                     report.add(name, "no errors", ours="-", peer="-", result=str(error), is_reached=False)
     print("\n" + report.to_markdown())
     if has_errors:
-        sys.exit("There were wrong answers: see the table.")
+        sys.exit("There were wrong answers, so nothing is kept: see the table.")
     if not arguments.quick and not arguments.only:
         report.write(RESULTS)
         write_figures(RESULTS, ROOT / "docs")

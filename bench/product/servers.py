@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
-KINDS: Final = ("sqlite", "postgresql", "mariadb")
+KINDS: Final = ("postgresql", "mariadb", "sqlite")
 TITLES: Final = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mariadb": "MariaDB"}
 # Three windows that nobody fills: what is measured is counting, not refusing.
 LIMITS: Final = "100000/second;10000000/minute;100000000/hour"

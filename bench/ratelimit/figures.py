@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.figures import Bar, draw_bars, read_number, read_report
+from bench.figures import Bar, add_bars, draw_bars, read_report
 
 if TYPE_CHECKING:
     from bench.measure import Report
@@ -40,8 +40,7 @@ def _list_bars(report: Report) -> dict[str, list[Bar]]:
         if line.measure.startswith("decisions/s") and "Flask-Limiter" in line.measure:
             label, _, peer = line.measure.partition("header data, ")[2].partition(", against ")
             title = f"Decisions a second, three limits with header data, {label}"
-            bars = groups.setdefault(title, [Bar("Gatehouse", read_number(line.ours), is_ours=True)])
-            bars.append(Bar(peer, read_number(line.peer)))
+            add_bars(groups, title, line, peer=peer)
     return groups
 
 

@@ -1,4 +1,4 @@
-"""Serve the comparison's application with one server: ``launch.py NAME PORT WORKERS THREADS``.
+"""Serve the comparison's application with one server: ``python -m bench.servers.launch NAME PORT WORKERS THREADS``.
 
 waitress and cheroot know one process only: there, a plain parent forks the workers, each on the one listening socket.
 """
@@ -9,11 +9,9 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
-sys.path.insert(0, str(HERE))
+TARGET = "bench.servers.target:create_app"
 
 
 def run_granian(port: int, workers: int, threads: int) -> None:
@@ -23,7 +21,7 @@ def run_granian(port: int, workers: int, threads: int) -> None:
     from granian.server import Server
 
     Server(
-        "target:create_app",
+        TARGET,
         address=HOST,
         port=port,
         interface=Interfaces.WSGI,
@@ -31,7 +29,6 @@ def run_granian(port: int, workers: int, threads: int) -> None:
         blocking_threads=threads,
         http=HTTPModes.http1,
         factory=True,
-        working_dir=HERE,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
     ).serve()
@@ -40,8 +37,7 @@ def run_granian(port: int, workers: int, threads: int) -> None:
 def run_gunicorn(port: int, workers: int, threads: int) -> None:
     """Serve with gunicorn's threaded worker."""
     arguments = ["--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)]
-    arguments += ["--bind", f"{HOST}:{port}", "--log-level", "warning", "--no-control-socket", "target:create_app()"]
-    os.chdir(HERE)
+    arguments += ["--bind", f"{HOST}:{port}", "--log-level", "warning", "--no-control-socket", f"{TARGET}()"]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])
 
 
@@ -72,8 +68,9 @@ def _listen(port: int) -> socket.socket:
 
 def run_waitress(port: int, workers: int, threads: int) -> None:
     """Serve with waitress."""
-    from target import create_app
     from waitress.server import create_server
+
+    from bench.servers.target import create_app
 
     listener = _listen(port)
     _fork(workers)
@@ -85,7 +82,8 @@ def run_waitress(port: int, workers: int, threads: int) -> None:
 def run_cheroot(port: int, workers: int, threads: int) -> None:
     """Serve with cheroot."""
     from cheroot import wsgi
-    from target import create_app
+
+    from bench.servers.target import create_app
 
     _fork(workers)
     server = wsgi.Server((HOST, port), create_app(), numthreads=threads, reuse_port=workers > 1)
@@ -99,10 +97,8 @@ def run_cheroot(port: int, workers: int, threads: int) -> None:
 
 def run_gatehouse(port: int, workers: int, threads: int) -> None:
     """Serve with the product's own module, over whichever server was chosen."""
-    sys.path.insert(0, str(HERE.parent.parent))
-    from target import create_app
-
     from app.server.master import serve
+    from bench.servers.target import create_app
 
     serve(create_app, host=HOST, port=port, workers=workers, threads=threads, max_body_bytes=1024 * 1024)
 

@@ -14,24 +14,18 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
+
+from bench.programs import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 CLOSED = "closed"
 RESET = "reset"
 REFUSED = "refused"
 SILENT = "silent"
-
-
-def find_free_port() -> int:
-    """Return a loopback port that nobody listens on."""
-    with socket.create_server((HOST, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def ask(port: int, raw: bytes, *, timeout: float = 5.0) -> str:
@@ -79,35 +73,18 @@ def get(path: str, *, close: bool = True) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{ending}\r\n".encode()
 
 
-class Server:
-    """A server of the comparison in a process group of its own."""
+class Server(Program):
+    """A server of the comparison."""
 
-    def __init__(self, name: str, *, workers: int = 2, threads: int = 4, port: int | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str, *, workers: int = 2, threads: int = 4) -> None:
         self.workers = workers
-        self.port = port or find_free_port()
-        self.log = Path(os.environ["BENCH_DATABASE"]).with_name(f"{name}.log").open("ab")
-        started = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "launch.py"), name, str(self.port), str(workers), str(threads)],
-            start_new_session=True,
-            stdout=self.log,
-            stderr=self.log,
+        database = Path(os.environ["BENCH_DATABASE"])
+        super().__init__(
+            [sys.executable, "-m", "bench.servers.launch", name, "{port}", str(workers), str(threads)],
+            environ={"BENCH_DATABASE": str(database)},
+            log=database.with_name(f"{name}.log"),
+            path="/json",
         )
-        while ask(self.port, get("/json"), timeout=1) != "200":
-            if self.process.poll() is not None or time.monotonic() > started + 20:
-                raise RuntimeError(f"{name} does not answer; see {self.log.name}")
-            time.sleep(0.01)
-        self.start_seconds = time.monotonic() - started
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
 
     def find_worker_pids(self) -> set[int]:
         """Return the processes that answered a hundred requests."""
@@ -116,17 +93,6 @@ class Server:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 pids.add(fetch_json(self.port, "/pid")["pid"])
         return pids
-
-    def measure_memory_mib(self) -> float:
-        """Return the proportional set size of all processes of the group, in MiB."""
-        total = 0
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError, ProcessLookupError):
-                    if os.getpgid(int(entry.name)) == self.process.pid:
-                        lines = (entry / "smaps_rollup").read_text().splitlines()
-                        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return total / 1024
 
 
 def fetch(port: int, raw: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """Ask the product for /livez and users/me beside hundreds of slow clients, and print how long that takes.
 
-    .venv/bin/python bench/servers/slow_clients.py
+    .venv/bin/python -m bench.servers.slow_clients
 
 Needs Linux, where a client may come from any address of 127.0.0.0/8. Starts the product itself with one worker of four
 threads on SQLite, without rate limits. Takes about three minutes; ends with exit code 1 if a figure is not reached.
@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import probes
+from bench.servers import probes
+from tests.servers.harness.ports import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +139,7 @@ class Product:
     """The product on a free port, signed in to."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = probes.find_free_port()
+        self.port = find_free_port()
         environ = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": f"sqlite:///{folder / 'app.db'}",
