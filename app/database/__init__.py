@@ -3,7 +3,7 @@
 from .deadlines import time_limit
 from .diagnosis import Diagnosis, diagnose
 from .engine import lift_time_limits, make_engine
-from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, is_duplicate
+from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, refuse_duplicate
 from .lookup import Lookup
 from .probe import Health, probe
 from .retry import run_again

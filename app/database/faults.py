@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
 import sqlite3
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg2
 import pymysql
@@ -13,6 +14,9 @@ import sqlalchemy as sa
 from pymysql.constants import ER
 
 from app.utils import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class DatabaseUnavailable(Unavailable):
@@ -132,6 +136,17 @@ def is_rolled_back(error: BaseException) -> bool:
     if isinstance(error, pymysql.err.Error):
         return classify(error) in {Kind.CONFLICT, Kind.READ_ONLY} or isinstance(error, pymysql.err.IntegrityError)
     return classify(error) in {Kind.BUSY, Kind.CLOSED, Kind.OTHER}
+
+
+@contextlib.contextmanager
+def refuse_duplicate(column: sa.orm.InstrumentedAttribute[Any], refusal: Callable[[], Exception]) -> Iterator[None]:
+    """Raise ``refusal`` where the block stores a value of ``column``, unique by itself, that another row has."""
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        if is_duplicate(error, column):
+            raise refusal() from error
+        raise
 
 
 def is_duplicate(error: sa.exc.IntegrityError, column: sa.orm.InstrumentedAttribute[Any]) -> bool:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
 from app.clock import now
-from app.database import Lookup, is_duplicate
+from app.database import Lookup, refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import Role, User
 from app.permissions import USER_ROLE
@@ -86,17 +85,12 @@ def register(*, email: str, password: str, name: str, client: Client, replaces: 
     if get_settings().registration != "open":
         raise RegistrationClosed
     password_hash = hash_new_password(password, about=(email, name), field="password")
-    try:
-        with transaction():
-            user = add_user(email=email, name=name, password_hash=password_hash)
-            user.last_login_at = now()
-            db.session.flush()
-            sign_in = add_session(user.id, client, is_remembered=False, replaces=replaces)
-            audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
-    except IntegrityError as error:
-        if is_duplicate(error, User.email):
-            raise EmailTaken from error
-        raise
+    with refuse_duplicate(User.email, EmailTaken), transaction():
+        user = add_user(email=email, name=name, password_hash=password_hash)
+        user.last_login_at = now()
+        db.session.flush()
+        sign_in = add_session(user.id, client, is_remembered=False, replaces=replaces)
+        audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
     return sign_in
 
 

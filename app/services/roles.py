@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.database import is_duplicate
+from app.database import refuse_duplicate
 from app.extensions import db, retried, transaction
 from app.models import Role, RolePermission
 from app.permissions import ADMIN_ROLE, PERMISSIONS, is_role_name
@@ -94,17 +93,12 @@ def create_role(*, name: str, description: str, permissions: Iterable[str], acto
         raise InvalidRoleName(errors={"name": [InvalidRoleName.detail]})
     wanted = _check_permissions(permissions)
     _refuse_ungrantable(wanted, actor)
-    try:
-        with transaction() as writing:
-            role = Role(name=name, description=description)
-            role.permission_rows = [RolePermission(permission=permission) for permission in sorted(wanted)]
-            writing.add(role)
-            writing.flush()
-            audit.record("role.created", actor=actor, target=name, permissions=sorted(wanted))
-    except IntegrityError as error:
-        if is_duplicate(error, Role.name):
-            raise RoleExists from error
-        raise
+    with refuse_duplicate(Role.name, RoleExists), transaction() as writing:
+        role = Role(name=name, description=description)
+        role.permission_rows = [RolePermission(permission=permission) for permission in sorted(wanted)]
+        writing.add(role)
+        writing.flush()
+        audit.record("role.created", actor=actor, target=name, permissions=sorted(wanted))
     return role
 
 

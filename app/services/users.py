@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import selectinload
 
-from app.database import is_duplicate
+from app.database import refuse_duplicate
 from app.extensions import db, limiter, retried, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
@@ -109,16 +108,11 @@ def create_user(*, email: str, name: str, password: str | None, roles: Iterable[
         UngrantablePermission: a role holds what the actor does not.
     """
     password_hash = hash_new_password(password, about=(email, name), field="password") if password else None
-    try:
-        with transaction():
-            user = add_user(email=email, name=name, password_hash=password_hash)
-            audit.record("user.created", actor=actor, target=user.id)
-            for role in roles:
-                _add_role(user, role, actor)
-    except IntegrityError as error:
-        if is_duplicate(error, User.email):
-            raise EmailTaken from error
-        raise
+    with refuse_duplicate(User.email, EmailTaken), transaction():
+        user = add_user(email=email, name=name, password_hash=password_hash)
+        audit.record("user.created", actor=actor, target=user.id)
+        for role in roles:
+            _add_role(user, role, actor)
     return user
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from app.database import is_duplicate
+from app.database.faults import is_duplicate
 from app.extensions import db, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE, PERMISSIONS
