@@ -41,7 +41,7 @@ _SIGN_IN: Final = (
 
 
 class EmailTaken(Conflict):
-    """There is an account with this address."""
+    """There is an account with this e-mail address."""
 
     title = "Address taken"
     detail = "There is an account with this address. Sign in, or reset its password."
@@ -70,17 +70,12 @@ class UserNotFound(NotFound):
 def register(*, email: str, password: str, name: str, client: Client, replaces: str | None = None) -> SignIn:
     """Make an account for whoever asks, and sign them in.
 
-    Args:
-        email: the address.
-        password: the password.
-        name: what the person is called.
-        client: where they are.
-        replaces: the token of the session that the new one takes the place of.
+    ``replaces`` is the token of a session that the new one takes the place of.
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
         WeakPassword: with the reason.
-        EmailTaken: somebody has the address.
+        EmailTaken: somebody has this e-mail address.
     """
     if get_settings().registration != "open":
         raise RegistrationClosed
@@ -100,15 +95,10 @@ def authenticate(
 ) -> SignIn:
     """Start a session for whoever knows the password.
 
-    Args:
-        email: the address.
-        password: the password.
-        is_remembered: whether the session outlives the browser.
-        client: where they are.
-        replaces: the token of the session that the new one takes the place of.
+    With ``is_remembered`` it outlives the browser; ``replaces`` is the token of a session that it takes the place of.
 
     Raises:
-        InvalidCredentials: unknown address, wrong password or inactive account: status, body and time are the same.
+        InvalidCredentials: unknown e-mail, wrong password or inactive account: status, body and time are the same.
     """
     found = db.find(_CREDENTIALS, email)
     password_hash = found.password_hash if found else None
@@ -207,7 +197,7 @@ def get_user(user_id: uuid.UUID) -> User:
 
 @retried
 def get_user_by_email(email: str) -> User:
-    """Return the user with this address, with roles and permissions.
+    """Return the user with this e-mail address, with roles and permissions.
 
     Raises:
         UserNotFound: there is none.

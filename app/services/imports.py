@@ -67,7 +67,7 @@ class ImportRefused(InvalidInput):
 
 @retried
 def find_faults(rows: Sequence[ImportedUser], *, actor: Actor) -> list[Fault]:
-    """Return what keeps ``rows`` from being imported: double or taken addresses and ids, roles there are not."""
+    """Return what keeps ``rows`` from being imported: e-mails and ids that are double or taken, roles there are not."""
     roles = _load_roles()
     faults = [*_find_repeated(rows, "email"), *_find_repeated(rows, "id")]
     for chunk in _split(rows):
@@ -90,10 +90,8 @@ def find_faults(rows: Sequence[ImportedUser], *, actor: Actor) -> list[Fault]:
 def import_users(rows: Sequence[ImportedUser], *, actor: Actor, on_progress: Callable[[int], None]) -> None:
     """Store all of ``rows``, or nothing.
 
-    Args:
-        rows: the users; their password hashes were checked to be ones that can be verified.
-        actor: who asks.
-        on_progress: called now and then with how many were stored since it was last called.
+    Their password hashes were checked to be ones that can be verified. ``on_progress`` is called now and then with how
+    many were stored since it was last called.
 
     Raises:
         ImportRefused: naming each line at fault.
@@ -112,7 +110,7 @@ def import_users(rows: Sequence[ImportedUser], *, actor: Actor, on_progress: Cal
         faults = find_faults(rows, actor=actor)
         if not faults:
             raise
-        # Somebody registered with one of the addresses meanwhile.
+        # Somebody registered with one of the e-mails meanwhile.
         raise ImportRefused(faults) from error
 
 

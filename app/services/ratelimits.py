@@ -83,11 +83,7 @@ def change_limit(
 ) -> RateLimitState:
     """Change a limit for everybody, for those who have a role, or both. All processes follow within seconds.
 
-    Args:
-        name: which, such as ``login``.
-        limits: what holds from now on, or None to leave that as it is.
-        roles: what holds for each role; None for a role takes away what was changed for it.
-        actor: who asks.
+    Without ``limits`` those for everybody stay as they are; None for a role takes away what was changed for it.
 
     Raises:
         RateLimitNotFound: there is none.
@@ -164,7 +160,7 @@ def clear(key: str, *, actor: Actor) -> None:
     with transaction():
         target: uuid.UUID | str | None = f"{kind}:{who}"[:ROLE_NAME_MAX_LENGTH]
         if kind == "account":
-            # An address stays out of the trail: the user's id says whose it is.
+            # An e-mail stays out of the trail: the user's id says whose it is.
             target = db.session.scalar(sa.select(User.id).where(User.email == who))
             if target is not None:
                 get_target(target, actor)

@@ -172,11 +172,9 @@ def delete_role(name: str, *, actor: Actor) -> None:
 def read_role(name: str, *, is_locked: bool = False, is_kept: bool = False) -> Role:
     """Return a role.
 
-    Args:
-        name: which.
-        is_locked: nobody else reads it to change or to refer to it until the transaction ends.
-        is_kept: nobody changes or deletes it until then. What is referred to has to be kept, or the foreign key
-            refuses, after everything was found to be in order.
+    With ``is_locked`` nobody else reads it to change or to refer to it until the transaction ends; with ``is_kept``
+    nobody changes or deletes it until then. What is referred to has to be kept, or the foreign key refuses, after
+    everything was found to be in order.
 
     Raises:
         RoleNotFound: there is none.

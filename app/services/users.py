@@ -58,7 +58,7 @@ def list_users(
     role: str | None = None,
     is_active: bool | None = None,
 ) -> Page[User]:
-    """Return a page of the users whose name or address has a word that begins with each word of ``q``, sorted.
+    """Return a page of the users whose name or e-mail has a word that begins with each word of ``q``, sorted.
 
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
@@ -94,16 +94,11 @@ def count_users() -> int:
 def create_user(*, email: str, name: str, password: str | None, roles: Iterable[str] = (), actor: Actor) -> User:
     """Make an account for somebody else; without a password nobody can sign in to it yet.
 
-    Args:
-        email: the address, in its canonical form.
-        name: what the person is called.
-        password: the first password, or None.
-        roles: names of roles beyond the one that everybody gets.
-        actor: who asks.
+    ``email`` comes in its canonical form; ``roles`` are names beyond the role that everybody gets.
 
     Raises:
         WeakPassword: with the reason.
-        EmailTaken: somebody has the address.
+        EmailTaken: somebody has this e-mail address.
         RoleNotFound: there is no such role.
         UngrantablePermission: a role holds what the actor does not.
     """
@@ -120,10 +115,7 @@ def create_user(*, email: str, name: str, password: str | None, roles: Iterable[
 def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Actor) -> User:
     """Change a user's name or whether the account is active; deactivating ends the user's sessions.
 
-    Args:
-        user_id: whose.
-        changes: any of ``name`` (str) and ``is_active`` (bool).
-        actor: who asks.
+    ``changes`` holds any of ``name`` (str) and ``is_active`` (bool).
 
     Raises:
         UserNotFound: there is none.
