@@ -111,42 +111,34 @@ class _ResumableImpl(MySQLImpl):
     """The schema of a MySQL or MariaDB, each change of which finds out whether it is done already."""
 
     def create_table(self, table: sa.Table, **options: Any) -> None:  # noqa: ANN401 - Alembic's own
-        """Make the table if it is not there."""
         if not self._inspect().has_table(table.name):
             super().create_table(table, **options)
 
     def drop_table(self, table: sa.Table, **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Drop the table if it is there."""
         if self._inspect().has_table(table.name):
             super().drop_table(table, **options)
 
     def create_index(self, index: sa.Index, **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Make the index if it is not there."""
         if not self._has_index(index):
             super().create_index(index, **options)
 
     def drop_index(self, index: sa.Index, **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Drop the index if it is there."""
         if self._has_index(index):
             super().drop_index(index, **options)
 
     def add_column(self, table_name: str, column: sa.Column[Any], **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Add the column if it is not there."""
         if not self._has_column(table_name, column):
             super().add_column(table_name, column, **options)
 
     def drop_column(self, table_name: str, column: sa.Column[Any], **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Drop the column if it is there."""
         if self._has_column(table_name, column):
             super().drop_column(table_name, column, **options)
 
     def add_constraint(self, const: Any, **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Add the constraint if it is not there."""
         if not self._has_constraint(const):
             super().add_constraint(const, **options)
 
     def drop_constraint(self, const: sa.Constraint, **options: Any) -> None:  # noqa: ANN401 - likewise
-        """Drop the constraint if it is there."""
         if self._has_constraint(const):
             super().drop_constraint(const, **options)
 

@@ -32,14 +32,7 @@ def has_terms(column: sa.ColumnElement[str], terms: tuple[str, ...]) -> sa.Colum
 def matches_terms(
     column: sa.ColumnElement[str], terms: tuple[str, ...], *, key: sa.ColumnElement[Any], dialect: str
 ) -> sa.ColumnElement[bool]:
-    """Return the same condition for the full-text index of the column.
-
-    Args:
-        column: the search text.
-        terms: what ``make_terms`` returned.
-        key: the primary key of the column's table.
-        dialect: the name of the engine's dialect.
-    """
+    """Return the same condition for the full-text index of ``column``, whose table has the primary key ``key``."""
     if not terms:
         return sa.false()
     if dialect == "postgresql":
@@ -74,13 +67,8 @@ def choose_condition(
     the order asked for and taking what fits. So the first rows of that walk are looked at: where they hold a whole
     page, walking it is.
 
-    Args:
-        session: what the page will be read with.
-        query: what somebody typed.
-        page: the rows in the order asked for, behind the cursor and with all other conditions, without this one.
-        page_size: how many rows of it are wanted.
-        column: the search text.
-        key: the primary key of the column's table.
+    ``page`` selects the rows in the order asked for, behind the cursor and with all other conditions; so many of them
+    are wanted as ``page_size`` says. ``column`` is the search text of a table with the primary key ``key``.
     """
     terms = make_terms(query)
     if not terms:

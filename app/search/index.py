@@ -47,8 +47,7 @@ _SQLITE_UP: Final = (
     ),
     (
         "CREATE TRIGGER IF NOT EXISTS {rows}_delete AFTER DELETE ON {rows} BEGIN"
-        " INSERT INTO {fts} ({fts}, rowid, {column})"
-        " VALUES ('delete', old.number, old.{column}); END"
+        " INSERT INTO {fts} ({fts}, rowid, {column}) VALUES ('delete', old.number, old.{column}); END"
     ),
     (
         "CREATE TRIGGER IF NOT EXISTS {rows}_update AFTER UPDATE ON {rows} BEGIN"
