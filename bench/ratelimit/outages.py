@@ -112,6 +112,30 @@ class Load:
         )
 
 
+def _report_silence(report: Report, load: Load, frozen_at: float, thawed_at: float) -> list[float]:
+    """Report the slow decisions while the server was frozen; return how long the others took."""
+    rest: list[float] = []
+    for kind, is_strict, most_seconds in (
+        ("decisions", False, SLOWEST_SECONDS),
+        ("decisions by a strict limit", True, SLOWEST_STRICT_SECONDS),
+    ):
+        during = load.between(frozen_at - 0.05, thawed_at, is_strict=is_strict)
+        slow = [sum(took > SLOW_SECONDS for took in rows) for rows in during]
+        everything = sorted(took for rows in during for took in rows)
+        report.add(
+            f"Redis silent for {thawed_at - frozen_at:.0f} s, {THREADS} threads: slow {kind} of a thread; the slowest",
+            f"≤ 1; ≤ {most_seconds * 1000:.0f} ms",
+            ours=f"{max(slow)}; {everything[-1] * 1000:.1f} ms",
+            peer="5 to 10 s each (redis-py's own timeouts)",
+            result=f"{len(everything):,} decisions, {len(load.errors)} errors;"
+            f" a sleep took up to {load.latest_wake(frozen_at - 0.05, thawed_at) * 1000:.1f} ms too long",
+            is_reached=max(slow) <= 1 and everything[-1] <= most_seconds and not load.errors,
+        )
+        # The one slow try of each thread is judged by the line above; the rest is what requests live with.
+        rest += everything[: len(everything) - sum(slow)]
+    return rest
+
+
 def bench_frozen(report: Report, *, seconds: float) -> None:
     """Freeze a server under load, and let it thaw."""
     with running() as server:
@@ -133,25 +157,7 @@ def bench_frozen(report: Report, *, seconds: float) -> None:
             time.sleep(3)
         after = engine.decide(Charge(merged, "m", 0))
         engine.close()
-    rest: list[float] = []
-    for kind, is_strict, most_seconds in (
-        ("decisions", False, SLOWEST_SECONDS),
-        ("decisions by a strict limit", True, SLOWEST_STRICT_SECONDS),
-    ):
-        during = load.between(frozen_at - 0.05, thawed_at, is_strict=is_strict)
-        slow = [sum(took > SLOW_SECONDS for took in rows) for rows in during]
-        everything = sorted(took for rows in during for took in rows)
-        report.add(
-            f"Redis silent for {seconds:.0f} s, {THREADS} threads: slow {kind} of a thread; the slowest",
-            f"≤ 1; ≤ {most_seconds * 1000:.0f} ms",
-            ours=f"{max(slow)}; {everything[-1] * 1000:.1f} ms",
-            peer="5 to 10 s each (redis-py's own timeouts)",
-            result=f"{len(everything):,} decisions, {len(load.errors)} errors;"
-            f" a sleep took up to {load.latest_wake(frozen_at - 0.05, thawed_at) * 1000:.1f} ms too long",
-            is_reached=max(slow) <= 1 and everything[-1] <= most_seconds and not load.errors,
-        )
-        # The one slow try of each thread is judged by the line above; the rest is what requests live with.
-        rest += everything[: len(everything) - sum(slow)]
+    rest = _report_silence(report, load, frozen_at, thawed_at)
     p99_ms = percentile(rest, 0.99) * 1000
     report.add(
         "the same: 99th percentile of the rest",
