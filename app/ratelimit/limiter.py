@@ -78,8 +78,6 @@ class Limiter:
         app.before_request(limiter.decide)
         app.after_request(limiter.tell)
 
-    # --- for the app --------------------------------------------------------------------------------------------------
-
     @property
     def engine(self) -> Engine | None:
         """The current app's engine; none when limits are switched off."""

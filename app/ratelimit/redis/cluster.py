@@ -80,8 +80,6 @@ class ClusterTopology:
         """Whether some subjects, or all, have no server to decide about them."""
         return self._has_failed or any(server.breaker.is_open for server in self.servers)
 
-    # --- asking -------------------------------------------------------------------------------------------------------
-
     def route(self, charges: Sequence[Charge]) -> list[tuple[RedisServer, Sequence[Charge]]]:
         """Return which master decides which of ``charges``: one call for each slot.
 
@@ -129,8 +127,6 @@ class ClusterTopology:
         if replies_count != 1:
             raise StoreUnavailable(server.name)
         return target.call(_ASKING + payload, 2, now=began, is_late=True)[1:]
-
-    # --- the topology -------------------------------------------------------------------------------------------------
 
     def _get_server(self, host_port: HostPort) -> RedisServer:
         with self._condition:

@@ -35,7 +35,7 @@ Call = tuple["RedisConnection", bytes, int, float, bool]
 
 
 class RedisServer:
-    """A server by its connections, its circuit breaker, and the thread that looks after both.
+    """A ``Store``: a server by its connections, its circuit breaker, and the thread that looks after both.
 
     A request sends and receives over a connection of the pool. When the breaker does not admit it, or no connection is
     to be had within its budget, it fails at once. All three parts change under one lock; connecting, sending, receiving
@@ -65,9 +65,6 @@ class RedisServer:
         self._redirect = redirect
         self.reset_after_fork()
 
-    def __repr__(self) -> str:
-        return f"<RedisServer {self.name} {self.breaker.state.value}>"
-
     def reset_after_fork(self) -> None:
         """Begin anew in a child process: connections, threads and locks are the parent's."""
         self._condition = threading.Condition(threading.Lock())
@@ -89,18 +86,20 @@ class RedisServer:
 
     @property
     def reconnected_at(self) -> float:
-        """When it may last have lost what it knew, on the monotonic clock; infinitely long ago if never."""
+        """When it may last have lost what it knew, as ``Store`` says."""
         return self.pool.reconnected_at
 
-    # --- as a store ---------------------------------------------------------------------------------------------------
-
     def decide(self, charges: Sequence[Charge]) -> Values:
-        """Take every charge, or none of them.
-
-        Raises:
-            StoreUnavailable: the server is away.
-        """
+        """Take every charge, or none of them."""
         return self.receive(self.send(charges, now=time.monotonic()))
+
+    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
+        """Give back what ``charges`` took under ``stamps``."""
+        self.call(pack_refund(charges, stamps), 1, now=time.monotonic())
+
+    def add(self, charge: Charge) -> None:
+        """Count ``charge`` whatever its limits say."""
+        self.call(pack_merge(charge, age_us=0), 1, now=time.monotonic())
 
     def send(
         self,
@@ -132,24 +131,6 @@ class RedisServer:
             StoreUnavailable: there is none; whether the charges were taken is unknown.
         """
         return read_values(self.finish(call)[-1])
-
-    def refund(self, charges: Sequence[Charge], stamps: Sequence[float]) -> None:
-        """Give back what ``charges`` took under ``stamps``, one stamp for each limit.
-
-        Raises:
-            StoreUnavailable: the server is away; what was taken stays taken.
-        """
-        self.call(pack_refund(charges, stamps), 1, now=time.monotonic())
-
-    def add(self, charge: Charge) -> None:
-        """Count ``charge`` whatever its limits say.
-
-        Raises:
-            StoreUnavailable: the server is away; it may not have been counted.
-        """
-        self.call(pack_merge(charge, age_us=0), 1, now=time.monotonic())
-
-    # --- commands -----------------------------------------------------------------------------------------------------
 
     def call(self, payload: bytes, replies_count: int, *, now: float, is_late: bool = False) -> list[Reply]:
         """Return the replies to ``payload`` within the budget that began at ``now`` (on the monotonic clock).
@@ -200,11 +181,7 @@ class RedisServer:
         return replies
 
     def _receive_late(self, connection: RedisConnection, replies_count: int) -> list[Reply]:
-        """Return the replies of a server that was silent, if it speaks before it is given up.
-
-        Raises:
-            StoreUnavailable: it does not.
-        """
+        """Return the replies of a server that was silent, if it speaks before it is given up."""
         self._doubt()
         connection.limit_wait(self._patience_seconds)
         try:
@@ -234,8 +211,6 @@ class RedisServer:
         self._note_refusal(errors[0])
         raise StoreUnavailable(self.name) from errors[0]
 
-    # --- connections --------------------------------------------------------------------------------------------------
-
     def take(self, now: float, *, is_patient: bool = False) -> RedisConnection:
         """Return a connection to use alone until it is given back to the pool or has failed.
 
@@ -248,11 +223,7 @@ class RedisServer:
         return self.pool.take(now) or self._wait_for_connection(now, is_patient=is_patient)
 
     def _wait_for_connection(self, now: float, *, is_patient: bool) -> RedisConnection:
-        """Return a connection as soon as there is one.
-
-        Raises:
-            StoreUnavailable: there is none in time.
-        """
+        """Return a connection as soon as there is one, if that is in time."""
         patience_seconds = self._patience_seconds if is_patient else self._timeout_seconds
         since = self.prober.connecting_since
         if since is not None and since <= now - patience_seconds:
@@ -284,8 +255,6 @@ class RedisServer:
             else:
                 self.open_breaker(str(error))
         raise StoreUnavailable(self.name) from error
-
-    # --- the breaker --------------------------------------------------------------------------------------------------
 
     def _doubt(self) -> None:
         with self._condition:
