@@ -17,6 +17,7 @@ from .http.bodies import MAX_BODY_BYTES
 from .http.limits import find_caller, follow_changes
 from .http.openapi import make_api
 from .http.origins import allow_origins
+from .http.problems import register_error_handlers
 from .routes import BLUEPRINTS
 from .security import (
     PasswordHasher,
@@ -30,7 +31,7 @@ from .security import (
 )
 from .security.sessions import carries_bearer
 from .services.sessions import find_principal
-from .utils import configure_logging, register_error_handlers
+from .utils import configure_logging
 
 __version__ = "0.1.0"
 

@@ -1,31 +1,25 @@
-"""The floor: logging, and the family of errors with their HTTP face."""
+"""Logging, and the family of errors."""
 
 from __future__ import annotations
 
 import contextvars
-import datetime
+import functools
 import json
 import logging
-import logging.config
 import re
 import sys
+import time
 import traceback
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import Any, ClassVar, Final, TextIO
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from flask import Flask, Response
+from pythonjsonlogger.core import BaseJsonFormatter
 
 REFUSAL: Final = "refusal"
 """Where ``flask.g`` holds the ``AppError`` that the request was refused with, if it was."""
 
 PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
-
-logger = logging.getLogger(__name__)
 
 
 # --- errors ---
@@ -153,69 +147,6 @@ def describe_problem(*, status: int, code: str, title: str, detail: str, request
     }
 
 
-def make_problem(
-    *,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    errors: Mapping[str, Sequence[str]] | None = None,
-    retry_after_seconds: int | None = None,
-    **extensions: object,
-) -> Response:
-    """Return a problem+json response (RFC 9457), with the request's id."""
-    from flask import current_app  # noqa: PLC0415 - only the HTTP face needs Flask
-
-    body = describe_problem(
-        status=status, code=code, title=title, detail=detail, request_id=log_context.get().get("request_id")
-    )
-    if errors is not None:
-        body["errors"] = errors
-    response = current_app.response_class(json.dumps(body | extensions), status, content_type=PROBLEM_CONTENT_TYPE)
-    if retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(max(1, retry_after_seconds))
-    return response
-
-
-def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
-    """Answer every error of ``app`` as a problem, and log those that nobody expected, with their texts or without."""
-
-    def on_app_error(error: AppError) -> Response:
-        from flask import g  # noqa: PLC0415 - only the HTTP face needs Flask
-
-        setattr(g, REFUSAL, error)
-        response = make_problem(
-            status=error.status,
-            code=error.code,
-            title=error.title,
-            detail=error.detail,
-            errors=error.errors,
-            retry_after_seconds=error.retry_after_seconds,
-        )
-        if error.status == NotSignedIn.status:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="gatehouse"'
-        return response
-
-    def on_http_error(error: HTTPException) -> Response:
-        status = error.code or 500
-        if status < 400:
-            return error.get_response()  # type: ignore[return-value] # Werkzeug's sansio base; at run time a Response
-        code, detail = HTTP_CODES.get(status, (f"http_{status}", error.description or error.name))
-        response = make_problem(status=status, code=code, title=error.name, detail=detail)
-        if isinstance(error, MethodNotAllowed) and error.valid_methods:
-            response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-        return response
-
-    def on_unexpected_error(error: Exception) -> Response:
-        text = describe_text(error) if has_error_texts else None
-        logger.error("unexpected %s", type(error).__qualname__, extra={"error": text, "stack": describe_stack(error)})
-        return make_problem(status=500, code=AppError.code, title=AppError.title, detail=AppError.detail)
-
-    app.register_error_handler(AppError, on_app_error)
-    app.register_error_handler(HTTPException, on_http_error)
-    app.register_error_handler(Exception, on_unexpected_error)
-
-
 # --- logging ---
 
 # What every line logged during one request carries: request_id, user_id.
@@ -226,7 +157,7 @@ log_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextV
 # The package, and the lines that operators look for by name.
 OUR_LOGGERS: Final = ("app", "gatehouse")
 _DRIVERS: Final = frozenset({"psycopg2", "pymysql", "redis", "sqlalchemy", "sqlite3"})
-_STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_encode: Final = json.JSONEncoder(default=str).encode
 
 
 def add_log_context(**fields: object) -> None:
@@ -272,50 +203,53 @@ def escape_controls(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def _collect_fields(record: logging.LogRecord) -> dict[str, Any]:
-    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES}
-    return {**log_context.get(), **extra}
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-def _format_time(record: logging.LogRecord) -> str:
-    instant = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+@functools.lru_cache(maxsize=2)
+def _format_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def _collect_exception(record: logging.LogRecord, fields: dict[str, Any]) -> None:
-    if record.exc_info and record.exc_info[1] is not None:
-        fields["stack"] = describe_stack(record.exc_info[1])
+class _Formatter(BaseJsonFormatter):
+    """What both forms of a line hold: its time, level, logger and message, what the context and its caller add."""
+
+    def __init__(self) -> None:
+        names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "stack"}
+        super().__init__(["asctime", "levelname", "name", "message"], rename_fields=names)
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        super().add_fields(log_data, record, {**log_context.get(), **message_dict})
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
+        return f"{_format_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+    def formatException(self, ei: _ExcInfo) -> list[str]:  # type: ignore[override]  # noqa: N802 - as its base does
+        return describe_stack(ei[1]) if ei[1] is not None else []
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(_Formatter):
     """One JSON object a line."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return ``record`` as one line of JSON."""
-        fields = _collect_fields(record)
-        _collect_exception(record, fields)
-        line = {
-            "time": _format_time(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **fields,
-        }
-        return json.dumps(line, default=str)
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """Return one line of JSON."""
+        log_data["level"] = str(log_data["level"]).lower()
+        return _encode(log_data)
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(_Formatter):
     """One line for a person to read, with ``key=value`` at its end."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return ``record`` as one line of text; whatever it holds, it stays one line."""
-        fields = _collect_fields(record)
-        _collect_exception(record, fields)
-        pairs = " ".join(
-            f"{key}={json.dumps(value, default=str)}" for key, value in fields.items() if value is not None
-        )
-        head = f"{_format_time(record)} {record.levelname:<7} {record.name}: {escape_controls(record.getMessage())}"
-        return f"{head} {pairs}".rstrip()
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """Return one line of text; whatever it holds, it stays one line."""
+        when, level, name, message = (log_data.pop(key) for key in ("time", "level", "logger", "message"))
+        pairs = [f"{key}={_encode(value)}" for key, value in log_data.items() if value is not None]
+        return " ".join([escape_controls(f"{when} {level:<7} {name}: {message}"), *pairs])
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
+        """Drop what cannot be formatted: the standard report of the fault would show its values, line by line."""
 
 
 def configure_logging(*, level: str, is_json: bool) -> None:
@@ -323,15 +257,10 @@ def configure_logging(*, level: str, is_json: bool) -> None:
 
     ``level`` is ours alone: what libraries note below WARNING can be a body, a cookie or a database URL.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(JsonFormatter() if is_json else TextFormatter())
     root = logging.getLogger()
-    for previous in list(root.handlers):
-        if isinstance(previous.formatter, JsonFormatter | TextFormatter):
-            root.removeHandler(previous)
-    root.addHandler(handler)
-    # A record that cannot be formatted is dropped: the report of the fault would show its values, line by line.
-    logging.raiseExceptions = False
+    root.handlers = [*(other for other in root.handlers if not isinstance(other, _Handler)), handler]
     root.setLevel(level)
     root.setLevel(max(logging.WARNING, root.level))
     for name in OUR_LOGGERS:

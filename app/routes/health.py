@@ -8,12 +8,13 @@ from flask import Response
 
 from app.extensions import limiter
 from app.http.openapi import Blueprint
+from app.http.problems import make_problem
 from app.ratelimit import exempt
 from app.schemas import LiveOutput, ReadyOutput
 from app.security import public
 from app.server import is_draining
 from app.services import health
-from app.utils import AppError, make_problem
+from app.utils import AppError
 
 blueprint = Blueprint("health", __name__, description="Health checks for load balancers")
 

@@ -175,9 +175,25 @@ def test_what_libraries_note_below_a_warning_is_not_logged(log: Log) -> None:
 
 
 @pytest.mark.no_database
-def test_a_record_that_cannot_be_formatted_shows_nothing_of_its_values(log: Log) -> None:
-    logging.getLogger("app.anything").warning("%d", "a-secret-value")
+def test_a_record_that_cannot_be_formatted_shows_nothing_of_its_values(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", log.stream)  # where the standard library would report it
+    [handler] = [one for one in logging.getLogger().handlers if getattr(one, "stream", None) is log.stream]
+    handler.handle(logging.LogRecord("app.anything", logging.WARNING, "", 0, "%d", ("a-secret-value",), None))
     assert log.text == ""
+    handler.handle(logging.LogRecord("app.anything", logging.WARNING, "", 0, "%d", (1,), None))
+    assert len(log.lines) == 1
+
+
+@pytest.mark.no_database
+def test_a_caller_s_own_fields_are_told_whatever_their_names_and_kinds(log: Log) -> None:
+    fields = {"level": 5, "logger": "\x1b[2J", "time": None, "thing": object(), "stack_info_": ["\u2028"]}
+    logging.getLogger("app.anything").error("it failed", extra=fields)
+    logging.getLogger("app.anything").error({"as": "a mapping\n"})
+    logging.getLogger("app.anything").log(logging.ERROR, "nothing was raised", exc_info=(None, None, None))
+    assert len(log.text.splitlines()) == len(log.lines) == 3
+    assert all(line.isprintable() for line in log.lines)
 
 
 @pytest.mark.no_database
