@@ -70,18 +70,18 @@ class Part(NamedTuple):
 
 
 class Decision:
-    """That a request may go on, and what is left of each of its limits."""
+    """What a request is told: that it may go on, and what is left of each of its limits."""
 
-    # Class attributes, so that a decision costs next to nothing: few differ.
+    # Most decisions have these in common. As attributes of the class they cost nothing.
     is_admitted = True
     is_local = False
-    # From the memory of refusals that are certain, without asking anybody.
+    # Repeated from the refusals that are certain, without asking a store.
     is_cached = False
     # Refused, but only for the sake of requests whose outcome is still open.
     is_pending = False
     wait_us = 0
     refused_part: Part | None = None
-    # What this process counted in its own memory too.
+    # What this process counted in its own memory as well.
     remembered: tuple[Part, ...] = ()
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -111,7 +111,7 @@ class Decision:
 
 
 class Refusal(Decision):
-    """That a request may not go on, and how long it has to wait: as long as ``refused_part`` says, if there is one."""
+    """What a request is told that may not go on: it has to wait for as long as ``refused_part`` says."""
 
     is_admitted = False
 

@@ -91,7 +91,7 @@ class RequestLimiter:
             raise RateLimited(decision.retry_after_seconds, limit_name=limit.name if limit else None)
 
     def _wait_for_others(self, charges: Sequence[Charge]) -> Decision:
-        """Return the decision once those are answered who keep it open, or after ``WAIT_SECONDS`` that it is open."""
+        """Return the decision once the requests that keep it open are answered, or as it is after ``WAIT_SECONDS``."""
         decision: Decision = Refusal((), is_pending=True)
         if not self.waiters.acquire(blocking=False):
             return decision

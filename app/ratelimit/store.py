@@ -1,4 +1,4 @@
-"""What a place that counts has to do for the limiter: the one interface of this process's memory and of Redis."""
+"""The one interface of the places that count: this process's memory, and Redis servers."""
 
 from __future__ import annotations
 

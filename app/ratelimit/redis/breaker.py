@@ -80,7 +80,7 @@ class CircuitBreaker:
         self._enter(state)
         return True
 
-    def is_refusing(self, now: float) -> bool:
-        """Count a refusal of a server that is reachable but of no use; say whether so many at once are no chance."""
+    def count_refusal(self, now: float) -> bool:
+        """Count a call that a reachable server refused; say whether there were so many at once that it is of no use."""
         self._refused_at.append(now)
         return len(self._refused_at) == REFUSALS_IN_A_ROW and now - self._refused_at[0] <= REFUSALS_SECONDS

@@ -64,7 +64,7 @@ class ClusterTopology:
         self._servers: dict[HostPort, RedisServer] = {}
         self._slots: list[RedisServer | None] = [None] * SLOTS_COUNT
         self._condition = threading.Condition(threading.Lock())
-        self._follower: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
         self._is_refresh_wanted = False
         self._is_known = False
         self._has_failed = False
@@ -151,27 +151,27 @@ class ClusterTopology:
     def _want_refresh(self) -> None:
         with self._condition:
             self._is_refresh_wanted = True
-            self._wake_follower()
+            self._wake_thread()
 
-    def _wake_follower(self) -> None:
+    def _wake_thread(self) -> None:
         if self._is_closed:
             return
-        if self._follower is None or not self._follower.is_alive():
-            self._follower = threading.Thread(target=self._follow, name="ratelimit-topology", daemon=True)
-            self._follower.start()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="ratelimit-topology", daemon=True)
+            self._thread.start()
         self._condition.notify_all()
 
     def _wait_for_topology(self) -> None:
         deadline = time.monotonic() + self._timeout_seconds
         with self._condition:
-            self._wake_follower()
+            self._wake_thread()
             while not self._is_known:
                 left_seconds = deadline - time.monotonic()
                 if self._has_failed or left_seconds <= 0:
                     raise StoreUnavailable("topology")
                 self._condition.wait(left_seconds)
 
-    def _follow(self) -> None:
+    def _run(self) -> None:
         while True:
             is_done = self._refresh()
             with self._condition:
@@ -260,8 +260,8 @@ class ClusterTopology:
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()
-            follower = self._follower
+            thread = self._thread
         for server in self.servers:
             server.close()
-        if follower is not None:
-            follower.join(timeout=ADMIN_TIMEOUT_SECONDS)
+        if thread is not None:
+            thread.join(timeout=ADMIN_TIMEOUT_SECONDS)

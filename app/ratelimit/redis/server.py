@@ -264,8 +264,8 @@ class RedisServer:
 
     def _note_refusal(self, error: ReplyError) -> None:
         with self._condition:
-            is_refusing = self.breaker.is_refusing(time.monotonic())
-        if is_refusing:
+            is_burst = self.breaker.count_refusal(time.monotonic())
+        if is_burst:
             self.open_breaker(error.code)
 
     def open_breaker(self, reason: str, *, is_silent: bool = False) -> None:

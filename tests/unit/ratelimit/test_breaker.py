@@ -53,10 +53,10 @@ def test_a_server_in_doubt_is_asked_by_the_patient_alone(
 
 def test_three_refusals_within_a_second_are_no_chance_and_an_outage_forgets_them() -> None:
     breaker = CircuitBreaker()
-    assert [breaker.is_refusing(at) for at in (0.0, 0.5, 1.1, 1.4)] == [False, False, False, True]
+    assert [breaker.count_refusal(at) for at in (0.0, 0.5, 1.1, 1.4)] == [False, False, False, True]
     breaker.record(Event.FAILURE)
     breaker.record(Event.ANSWER)
-    assert [breaker.is_refusing(at) for at in (1.5, 1.6, 1.7)] == [False, False, True]
+    assert [breaker.count_refusal(at) for at in (1.5, 1.6, 1.7)] == [False, False, True]
 
 
 class FakeConnection:
