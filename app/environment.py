@@ -107,7 +107,7 @@ def read_values(
             is_secret = field.metadata["is_secret"] or ("://" in text and "@" in text)
             expected, _, _got = str(error).removeprefix("expected ").partition("; got ")
             shown = "" if is_secret else f", got {text[:80]!r}"
-            faults.append(f"{name}: expected {expected}{shown}")
+            faults.append(f"{name}: expected {expected}{shown if text else ', got none'}")
     return values, faults
 
 

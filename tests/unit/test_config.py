@@ -153,6 +153,7 @@ def test_production_wants_what_it_must_not_guess() -> None:
     with pytest.raises(SettingsError) as error:
         Settings.from_environ({"APP_ENV": "production"})
     assert [fault.partition(":")[0] for fault in error.value.faults] == ["SECRET_KEY", "ALLOWED_HOSTS"]
+    assert all(fault.endswith("got none") for fault in error.value.faults)
 
 
 REMOTE = f"postgresql://gatehouse:{SECRET}@db1.example.com,db2.example.com/gatehouse"
