@@ -10,6 +10,7 @@ from app.models import User
 from app.schemas import PAGE_LIMIT, UserCreateInput, UserOutput
 from app.security import Actor
 from app.services import accounts, roles, users
+from app.services.users import ListedUser
 
 from .passwords import ask_password, frame_password, read_password
 from .terminal import EMAIL, OperatorGroup, Report, load, make_table, note
@@ -47,7 +48,7 @@ def list_(q: str | None, role: str | None, limit: int) -> Report:
     """List accounts, oldest first."""
     if role is not None:
         roles.get_role(role)
-    found: list[User] = []
+    found: list[ListedUser] = []
     cursor = None
     while len(found) < limit:
         page = users.list_users(limit=min(PAGE_LIMIT, limit - len(found)), q=q, role=role, cursor=cursor)
@@ -128,7 +129,7 @@ def _set_active(email: str, *, is_active: bool) -> User:
     return users.update_user(target.id, changes={"is_active": is_active}, actor=Actor.system())
 
 
-def _dump(each: User) -> Any:  # noqa: ANN401 - Marshmallow ships no better
+def _dump(each: User | ListedUser) -> Any:  # noqa: ANN401 - Marshmallow ships no better
     return UserOutput().dump(each)
 
 

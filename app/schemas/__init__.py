@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import marshmallow as ma
@@ -30,7 +31,19 @@ class Input(ma.Schema):
 
 
 class Output(ma.Schema):
-    """An answer; every field that is ``required`` is always there."""
+    """An answer; every field that is ``required`` is always there.
+
+    Marshmallow looks for each attribute of each object in four ways; an answer has plain attributes, or is a dict.
+    """
+
+    def _serialize(self, obj: Any, *, many: bool = False) -> Any:
+        if many:
+            return [self._serialize(each) for each in obj]
+        read = obj.get if isinstance(obj, dict) else functools.partial(getattr, obj)
+        return {
+            name: field._serialize(read(field.attribute or name) if field._CHECK_ATTRIBUTE else None, name, obj)  # noqa: SLF001 - what it calls itself, after looking
+            for name, field in self.dump_fields.items()
+        }
 
 
 def _permission_list(**kwargs: Any) -> fields.List[Any]:

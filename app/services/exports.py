@@ -12,19 +12,20 @@ from .users import list_users
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from app.models import User
     from app.security import Actor
+
+    from .users import ListedUser
 
 PAGE: Final = 500
 
 
-def walk_users(*, actor: Actor, with_hashes: bool) -> Iterator[Sequence[User]]:
+def walk_users(*, actor: Actor, with_hashes: bool) -> Iterator[Sequence[ListedUser]]:
     """Yield every user, page by page, the oldest first. That somebody took them goes into the audit trail first."""
     with transaction():
         audit.record("users.exported", actor=actor, with_hashes=with_hashes)
     cursor: str | None = None
     while True:
-        page = list_users(limit=PAGE, cursor=cursor)
+        page = list_users(limit=PAGE, cursor=cursor, with_hashes=with_hashes)
         yield page.items
         cursor = page.next_cursor
         if cursor is None:

@@ -57,7 +57,8 @@ def paginate(query: sa.Select[Row], sort: Sort, *, limit: int, cursor: str | Non
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
     """
-    return read_page(order_page(query, sort, cursor=cursor), sort, limit=limit)
+    rows = db.session.scalars(order_page(query, sort, cursor=cursor).limit(limit + 1)).all()
+    return cut_page(rows, sort, limit=limit)
 
 
 def order_page(query: sa.Select[Row], sort: Sort, *, cursor: str | None) -> sa.Select[Row]:
@@ -82,9 +83,8 @@ def order_page(query: sa.Select[Row], sort: Sort, *, cursor: str | None) -> sa.S
     return query.order_by(*(column.desc() if sort.is_descending else column for column in columns))
 
 
-def read_page(query: sa.Select[Row], sort: Sort, *, limit: int) -> Page[Row]:
-    """Return the first ``limit`` rows of an ordered query as a page."""
-    rows = db.session.scalars(query.limit(limit + 1)).unique().all()
+def cut_page(rows: Sequence[Row], sort: Sort, *, limit: int) -> Page[Row]:
+    """Return the page of the first ``limit`` of these rows; that there are more says that there is another page."""
     page = rows[:limit]
     return Page(page, _encode_cursor(page[-1], sort) if len(rows) > limit else None)
 

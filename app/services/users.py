@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.orm import selectinload
 
 from app.database import refuse_duplicate
 from app.extensions import db, limiter, retried, transaction
-from app.models import Role, User
+from app.models import Role, User, user_roles
 from app.permissions import ADMIN_ROLE
 from app.search import choose_condition
 from app.security import get_policy, list_account_keys
@@ -18,11 +18,12 @@ from app.utils import Forbidden
 from . import audit
 from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
-from .pages import Page, Sort, order_page, read_page
+from .pages import Page, Sort, cut_page, order_page
 from .roles import UngrantablePermission, read_role
 from .sessions import delete_sessions
 
 if TYPE_CHECKING:
+    import datetime
     import uuid
     from collections.abc import Iterable, Mapping
 
@@ -41,6 +42,42 @@ SORTS: Final[Mapping[str, Sort]] = {
 }
 
 
+_ROLE_NAMES: Final = (
+    sa.select(sa.func.aggregate_strings(Role.name, ","))
+    .join(user_roles, user_roles.c.role_id == Role.id)
+    .where(user_roles.c.user_id == User.id)
+    .scalar_subquery()
+)
+# What ``ListedUser`` begins with, in its order.
+_LISTED: Final = (
+    User.id,
+    User.email,
+    User.name,
+    User.is_active,
+    User.email_verified_at,
+    User.created_at,
+    User.updated_at,
+    User.last_login_at,
+)
+
+
+@dataclasses.dataclass(slots=True)
+class ListedUser:
+    """A user in a list, with the hash where that was asked for; to change one, load the ``User``."""
+
+    id: uuid.UUID
+    email: str
+    name: str
+    is_active: bool
+    email_verified_at: datetime.datetime | None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    last_login_at: datetime.datetime | None
+    password_hash: str | None = dataclasses.field(repr=False)
+    role_names: list[str]
+    is_mfa_enabled: bool = False
+
+
 class TargetOutranksActor(Forbidden):
     """The target holds permissions that the actor lacks."""
 
@@ -57,31 +94,39 @@ def list_users(
     q: str | None = None,
     role: str | None = None,
     is_active: bool | None = None,
-) -> Page[User]:
+    with_hashes: bool = False,
+) -> Page[ListedUser]:
     """Return a page of the users whose name or e-mail has a word that begins with each word of ``q``, sorted.
 
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
     """
-    query = sa.select(User)
+    query = sa.select(*_LISTED, User.password_hash if with_hashes else sa.null(), _ROLE_NAMES)
     if role is not None:
         query = query.where(User.roles.any(Role.name == role))
     if is_active is not None:
         query = query.where(User.is_active.is_(is_active))
     query = order_page(query, SORTS[sort], cursor=cursor)
-    if q:
-        query = query.where(
-            choose_condition(
-                db.session,
-                q,
-                page=query,
-                page_size=limit + 1,
-                column=User.search_text.expression,
-                key=User.id.expression,
+    with db.reading() as reading:
+        if q:
+            query = query.where(
+                choose_condition(
+                    reading,
+                    q,
+                    page=query,
+                    page_size=limit + 1,
+                    column=User.search_text.expression,
+                    key=User.id.expression,
+                )
             )
-        )
-    query = query.options(selectinload(User.roles).selectinload(Role.permission_rows))
-    return read_page(query, SORTS[sort], limit=limit)
+        rows = reading.connection().execute(query.limit(limit + 1)).all()
+    return cut_page([_read_listed(row) for row in rows], SORTS[sort], limit=limit)
+
+
+def _read_listed(row: sa.Row[Any]) -> ListedUser:
+    columns: list[Any] = list(row)
+    columns[-1] = sorted(columns[-1].split(",")) if columns[-1] else []
+    return ListedUser(*columns)
 
 
 @retried

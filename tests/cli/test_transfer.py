@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from app.models import User
+    from app.services.users import ListedUser
     from tests.factories import Factory
 
 BCRYPT = "$2b$04$r1jLEaJHWRouR7DuusIGaeJ.TSbKCkfYaPSi1sl.AC6C01ivvCcja"
@@ -38,9 +38,9 @@ def write_lines(path: Path, *rows: Any) -> str:
     return str(path)
 
 
-def find_user(app: Flask, email: str) -> User:
+def find_user(app: Flask, email: str) -> ListedUser:
     with app.app_context():
-        return users.list_users(limit=1, q=email).items[0]
+        return users.list_users(limit=1, q=email, with_hashes=True).items[0]
 
 
 def list_emails(operator: Operator) -> list[str]:
