@@ -6,7 +6,7 @@ import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from flask import current_app, g
+from flask import Response, current_app, g
 from flask_login import LoginManager
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
@@ -91,8 +91,18 @@ class Database:
             session.invalidate()
 
 
+class _LoginManager(LoginManager):  # type: ignore[misc] # Flask-Login ships no types
+    """Flask-Login without what sessions here have of their own: they are rows, and a remembered one is too."""
+
+    def _session_protection_failed(self) -> bool:
+        return False  # It would hash the caller's IP and browser before it looks whether it is switched on.
+
+    def _update_remember_cookie(self, response: Response) -> Response:
+        return response
+
+
 db = Database()
-login_manager = LoginManager()
+login_manager = _LoginManager()
 csrf = CSRFProtect()
 limiter = Limiter()
 

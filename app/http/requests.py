@@ -114,18 +114,20 @@ def _merge_headers(own: list[tuple[str, str]], common: list[tuple[str, str]]) ->
 
 
 def _log_access(response: Response) -> None:
-    access_logger.info(
-        "%s %s",
-        request.method,
-        request.path,
-        extra={
-            "route": request.url_rule.rule if request.url_rule else None,
-            "status": response.status_code,
-            "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
-            "ip": request.remote_addr,
-            "user_agent": request.headers.get("User-Agent", "")[:256],
-        },
-    )
+    asked = request._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way past its proxy
+    fields = {
+        "route": asked.url_rule.rule if asked.url_rule else None,
+        "status": response.status_code,
+        "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
+        "ip": asked.remote_addr,
+        "user_agent": asked.headers.get("User-Agent", "")[:256],
+    }
+    if access_logger.isEnabledFor(logging.INFO):
+        # What Logger.info does, but for looking for its caller.
+        line = ("%s %s", (asked.method, asked.path), None)
+        access_logger.handle(
+            access_logger.makeRecord(access_logger.name, logging.INFO, __file__, 0, *line, extra=fields)
+        )
 
 
 def _compose_headers(settings: Settings, *, scheme: str) -> list[tuple[str, str]]:

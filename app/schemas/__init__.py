@@ -45,6 +45,10 @@ class Output(ma.Schema):
             for name, field in self.dump_fields.items()
         }
 
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Return a member of a dict or an attribute; Marshmallow would also look for paths and for places in lists."""
+        return obj.get(attr, default) if isinstance(obj, dict) else getattr(obj, attr, default)
+
 
 def _permission_list(**kwargs: Any) -> fields.List[Any]:
     names = fields.String(validate=validate.OneOf(sorted(PERMISSIONS)))

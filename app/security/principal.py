@@ -49,7 +49,7 @@ class SignedInUser:
     created_at: datetime.datetime
     updated_at: datetime.datetime
     last_login_at: datetime.datetime | None
-    role_names: list[str]
+    role_names: tuple[str, ...]
     permissions: frozenset[str]
     is_mfa_enabled: bool = False
 

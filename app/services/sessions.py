@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import secrets
 from typing import TYPE_CHECKING, Any, Final
@@ -123,13 +124,14 @@ def _read_user(row: sa.Row[Any]) -> SignedInUser:
     )
 
 
-def _read_grants(grants: str | None) -> tuple[list[str], frozenset[str]]:
+@functools.lru_cache(maxsize=1024)
+def _read_grants(grants: str | None) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return the names of the roles in ``grants``, sorted, and what they allow together."""
     granted: dict[str, list[str]] = {}
     for grant in grants.split(",") if grants else ():
         role, _, permission = grant.partition(" ")
         granted.setdefault(role, []).append(permission)
-    return sorted(granted), frozenset[str]().union(*(find_allowed(*role) for role in granted.items()))
+    return tuple(sorted(granted)), frozenset[str]().union(*(find_allowed(*role) for role in granted.items()))
 
 
 @retried
