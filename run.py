@@ -1,7 +1,5 @@
 """Load the settings, build the app, serve it."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Gatehouse: accounts, roles and rate limits. Read ``create_app`` from top to bottom."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

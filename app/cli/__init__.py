@@ -1,7 +1,5 @@
 """The operator's commands, ``flask --app run …``. A server runs none, so they are imported when one is looked up."""
 
-from __future__ import annotations
-
 import click
 from flask import Flask
 from flask.cli import AppGroup

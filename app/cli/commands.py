@@ -1,7 +1,5 @@
 """The list of the operator's commands."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import click

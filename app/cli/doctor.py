@@ -1,7 +1,5 @@
 """``doctor``: find what is wrong, and say what to do about it."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import stat

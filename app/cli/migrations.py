@@ -1,7 +1,5 @@
 """Which migration the database is at, and how to apply the missing ones."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from alembic import command

@@ -1,7 +1,5 @@
 """Passwords at the command line: never an argument, which every process can see."""
 
-from __future__ import annotations
-
 import sys
 from typing import Final
 

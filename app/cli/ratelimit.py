@@ -1,7 +1,5 @@
 """``ratelimit``: the limits, and what they have counted."""
 
-from __future__ import annotations
-
 import click
 
 from app.extensions import get_settings

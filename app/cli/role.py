@@ -1,7 +1,5 @@
 """``role``: the roles, and what they allow."""
 
-from __future__ import annotations
-
 import click
 
 from app.permissions import PERMISSIONS

@@ -1,7 +1,5 @@
 """Files of users, CSV or JSON lines, read line by line into checked rows."""
 
-from __future__ import annotations
-
 import csv
 import json
 import re

@@ -1,7 +1,5 @@
 """``setup``: prepare the database for serving."""
 
-from __future__ import annotations
-
 import click
 
 from app.extensions import get_settings

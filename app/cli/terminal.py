@@ -1,7 +1,5 @@
 """What all commands share: a report on standard output, one clear line on standard error, an exit code."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

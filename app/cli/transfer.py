@@ -1,7 +1,5 @@
 """``user export`` and ``user import``."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """The command line while settings are wrong: every command names the faults, and ``doctor`` still works."""
 
-from __future__ import annotations
-
 import click
 from flask import Flask
 from flask.cli import AppGroup, FlaskGroup

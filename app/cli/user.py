@@ -1,7 +1,5 @@
 """``user``: single accounts."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import click

@@ -1,7 +1,5 @@
 """What completes the OpenAPI document: examples, calls to copy, and errors described once."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

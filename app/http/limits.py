@@ -1,7 +1,5 @@
 """Whom a limit counts, and how every process adopts the limits that an administrator changes."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import threading

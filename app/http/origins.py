@@ -1,7 +1,5 @@
 """Which other origins' pages may call the API with cookies (CORS)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 

@@ -1,7 +1,5 @@
 """Which proxies are trusted to say where a request came from."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -3,8 +3,6 @@
 To add one, write a module with a ``blueprint`` and list it in ``BLUEPRINTS``.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from app.http.openapi import Blueprint

@@ -1,7 +1,5 @@
 """The audit trail."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from app.http.openapi import Blueprint

@@ -1,7 +1,5 @@
 """Signing up, in and out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from flask import Response

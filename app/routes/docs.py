@@ -1,7 +1,5 @@
 """The OpenAPI document, a page to read it and try calls, and the start page, which links to both."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from flask import Response, current_app

@@ -1,7 +1,5 @@
 """Health checks for load balancers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from flask import Response

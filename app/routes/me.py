@@ -1,7 +1,5 @@
 """The caller's own account: profile, sessions, export, deletion."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Iterator, Sequence

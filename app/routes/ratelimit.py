@@ -1,7 +1,5 @@
 """Rate limits: which are in force, what they have counted, and how an administrator changes them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from flask import Response

@@ -1,7 +1,5 @@
 """Roles and permissions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from flask import Response

@@ -1,7 +1,5 @@
 """User administration."""
 
-from __future__ import annotations
-
 import uuid
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The JSON of requests and answers."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any, Final
 

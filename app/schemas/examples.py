@@ -4,8 +4,6 @@ A schema's example is made of its fields'. ``EXAMPLES`` holds a field's example 
 in one schema, or in the paths and queries of one tag.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final

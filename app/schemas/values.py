@@ -1,7 +1,5 @@
 """The fields of the schemas: strict about types, characters and lengths."""
 
-from __future__ import annotations
-
 import datetime
 import re
 import unicodedata

@@ -5,8 +5,6 @@ cookie signs nobody in. Source: OWASP, "Slow Down Online Guessing Attacks with D
 docs/adr/0006-sign-in-limits.md.
 """
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 from typing import Final

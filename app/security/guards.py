@@ -1,7 +1,5 @@
 """Guards: who may call a route. A route without a guard refuses everybody."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 from collections.abc import Callable

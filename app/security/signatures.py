@@ -1,7 +1,5 @@
 """Signatures of cookies that stay valid when the clocks of two hosts differ slightly."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any, Final
 

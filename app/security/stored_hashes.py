@@ -4,8 +4,6 @@ A hash is parsed once into a ``Check``, and refused if checking it could overloa
 check takes about a second of one core, and at most 256 MiB.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """One call of the application, made on a working thread and no faster than its client reads."""
 
-from __future__ import annotations
-
 import contextvars
 import logging
 from collections.abc import Iterator

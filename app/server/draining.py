@@ -1,7 +1,5 @@
 """Whether this server has been told to stop: one byte that the master writes and every worker reads."""
 
-from __future__ import annotations
-
 import mmap
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Listening sockets: check that one can be opened, and close one without resetting clients who are connecting."""
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import socket

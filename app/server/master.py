@@ -1,7 +1,5 @@
 """The process that starts, replaces and stops workers."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import math

@@ -1,7 +1,5 @@
 """Collect the bytes of a connection until they are a whole request, by the verdict of gunicorn's strict parser."""
 
-from __future__ import annotations
-
 import io
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Problems (RFC 9457) for requests that never reached the application, or failed outside its error handlers."""
 
-from __future__ import annotations
-
 import contextvars
 import json
 import logging

@@ -3,8 +3,6 @@
 No connection holds a thread while it waits for its client. Connections are bounded in number, bytes and time.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import logging
