@@ -88,6 +88,8 @@ def serve(
         "forwarder_headers": "",
         "control_socket_disable": True,
     }
+    # Workers share with this process what it has loaded, as long as none of them writes to it: the collector does.
+    gc.freeze()
     _Application(app_factory, options, max_body_bytes=max_body_bytes, shutdown_delay=shutdown_delay).run()
 
 
