@@ -1,7 +1,5 @@
 """The time; a test puts another clock in place that it can turn."""
 
-from __future__ import annotations
-
 import datetime
 
 

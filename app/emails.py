@@ -1,7 +1,5 @@
 """E-mail addresses: the one form in which they are stored, compared and sent mail."""
 
-from __future__ import annotations
-
 import unicodedata
 from typing import Final
 

@@ -1,15 +1,11 @@
 """How many guesses a text takes somebody who knows what people choose."""
 
-from __future__ import annotations
-
 import operator
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from zxcvbn import matching, scoring, zxcvbn
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # The estimate of a long text's beginning is a lower bound for the whole; more would only take longer.
 ESTIMATED_LENGTH: Final = 32

@@ -4,14 +4,10 @@ To add one, add a line; guards (``@requires("…")``), roles and ``GET /api/v1/p
 built-in role ``admin`` holds it at once.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from typing import Final
 
 PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -1,7 +1,5 @@
 """The keys that sign cookies and links: how strong they have to be, and where a developer's own is kept."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

@@ -1,7 +1,5 @@
 """Logging, and the family of errors."""
 
-from __future__ import annotations
-
 import contextvars
 import functools
 import json

@@ -1,21 +1,16 @@
 """JSON bodies, read strictly: what two parsers could read differently is refused."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
 
 import marshmallow as ma
+from flask import Request
 from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app.utils import InvalidInput, MalformedBody
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from flask import Request
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16

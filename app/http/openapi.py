@@ -1,16 +1,15 @@
 """The OpenAPI document: made from the schemas, the guards and the errors that each route declares."""
 
-from __future__ import annotations
-
 import collections
 import functools
 import http
 import json
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import flask_smorest
-from flask import Response
+from flask import Flask, Response
 
 from app.schemas import ProblemOutput
 from app.security import FRESH_SECONDS, Guard, find_guard
@@ -18,11 +17,6 @@ from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
 from .bodies import StrictParser
 from .document import finish_document
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from flask import Flask
 
 View = TypeVar("View", bound="Callable[..., Any]")
 

@@ -1,7 +1,5 @@
 """Every error as an RFC 9457 problem."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping, Sequence

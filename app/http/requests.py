@@ -1,32 +1,25 @@
 """What happens around every request: its id, its log line, where it came from, and the headers of its answer."""
 
-from __future__ import annotations
-
 import logging
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, g, request
+from flask import Flask, Response, g, request
 from flask_login import current_user
 from flask_talisman import Talisman
 from uuid_utils import uuid7
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_set_header
 
+from app.config import Settings
 from app.database import time_limit
 from app.security import Actor, Client
 from app.utils import BadRequest, escape_controls, log_context
 
 from .proxies import trust_proxies
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from flask import Response
-
-    from app.config import Settings
 
 access_logger = logging.getLogger("gatehouse.access")
 

@@ -1,10 +1,7 @@
 """How Alembic reaches the database: through the application's own engine."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 
 from app.database import lift_time_limits, resumable_migrations
 from app.database.locks import hold_lock
@@ -12,9 +9,6 @@ from app.database.schema import find_orphans, keeping_referring_rows, limit_lock
 from app.extensions import db
 from app.models import Base
 from app.search import is_search_object
-
-if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
 
 
 def _is_ours(_thing: object, name: str | None, _kind: str, _is_reflected: bool, _other: object) -> bool:  # noqa: FBT001 - Alembic's signature

@@ -1,7 +1,5 @@
 """Rate limits: sliding windows that are exact, decided in one round trip, and that survive their store."""
 
-from __future__ import annotations
-
 from .decision import Decision, Outcome
 from .decorators import address, exempt, rate_limit
 from .engine import Engine

@@ -1,18 +1,11 @@
 """What was decided, in a form that costs nothing until somebody asks."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .plan import US, ChargeKind
-from .store import HEAD_FIELDS, LIMIT_FIELDS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .plan import Charge, Limit
-    from .store import Store, Values
+from .plan import US, Charge, ChargeKind, Limit
+from .store import HEAD_FIELDS, LIMIT_FIELDS, Store, Values
 
 
 class Outcome(NamedTuple):

@@ -1,19 +1,15 @@
 """What routes are limited with: decorators for views and blueprints, and the caller's IP address."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from flask import Blueprint, request
+
+from app.utils import AppError
 
 from .plan import Fallback
 from .rules import ADDRESS, By, Rule
 from .subject import normalize_ip
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from app.utils import AppError
 
 _RULES: Final = "__rate_limits__"
 _EXEMPT: Final = "__rate_limit_exempt__"

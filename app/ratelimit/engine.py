@@ -6,24 +6,18 @@ import contextlib
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from .decision import Decision, Part, Refusal
 from .fallback import LocalFallback
 from .inspection import Inspector
 from .memory import MAX_WINDOWS_DEFAULT, MemoryStore
-from .plan import ChargeKind, Fallback
-from .redis import MEMORY, StorageUri, make_topology
+from .plan import Charge, ChargeKind, Fallback
+from .redis import MEMORY, RedisServer, StorageUri, Topology, make_topology
 from .refusals import RefusalCache, RefusalTally
 from .store import LIMIT_FIELDS, StoreUnavailable
-from .unsynced import UnsyncedCharges
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
-    from .plan import Charge
-    from .redis import RedisServer, Topology
-    from .unsynced import Entry
+from .unsynced import Entry, UnsyncedCharges
 
 BUDGET_MS_DEFAULT: Final = 25
 # What is left of the budget pays for the decision in memory that follows a silent store, and for the scheduler.

@@ -1,7 +1,5 @@
 """What the limiter answers where it does not let a request on."""
 
-from __future__ import annotations
-
 from app.utils import AppError, Unavailable
 
 

@@ -1,17 +1,11 @@
 """What this process decides by itself, and what it remembers so that an outage is no second chance."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from .decision import Part
-from .plan import US, Fallback, Plan
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .memory import MemoryStore
-    from .plan import Charge
+from .memory import MemoryStore
+from .plan import US, Charge, Fallback, Plan
 
 DENIED_WAIT_US: Final = 1_000_000
 PLANS_MAX: Final = 4096

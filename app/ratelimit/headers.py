@@ -1,15 +1,10 @@
 """What a client is told: the structured fields of the IETF draft (httpapi ratelimit headers), old names on demand."""
 
-from __future__ import annotations
+from typing import Final
 
-from typing import TYPE_CHECKING, Final
-
-from .decision import Outcome
+from .decision import Decision, Outcome
 from .plan import US, ChargeKind
 from .store import LIMIT_FIELDS
-
-if TYPE_CHECKING:
-    from .decision import Decision
 
 _QUOTAS: Final = frozenset({ChargeKind.LASTING, ChargeKind.PROVISIONAL})
 

@@ -1,24 +1,17 @@
 """An operator's questions about what was counted, answered from Redis or from this process."""
 
-from __future__ import annotations
-
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from .memory import MemoryStore
 from .plan import name_limit
+from .redis import Topology
 from .redis import inspection as redis_inspection
-from .refusals import list_minutes
+from .refusals import RefusalCache, RefusalTally, list_minutes
 from .store import Held, StoreUnavailable
 from .subject import decode_subject, encode_subject
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .memory import MemoryStore
-    from .redis import Topology
-    from .refusals import RefusalCache, RefusalTally
-    from .unsynced import UnsyncedCharges
+from .unsynced import UnsyncedCharges
 
 
 @dataclass(eq=False)

@@ -1,32 +1,22 @@
 """The limiter as an extension of Flask: an app's limits, and what its operators may ask."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping
 from threading import BoundedSemaphore
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
-from flask import current_app
+from flask import Flask, current_app
 from redis.exceptions import RedisError
 
 from .decorators import address, get_rules
 from .engine import BUDGET_MS_DEFAULT, Engine
 from .errors import RateLimitStoreAway
-from .plan import PRECISION_DEFAULT, Fallback
-from .redis import MEMORY
+from .inspection import Inspector
+from .plan import PRECISION_DEFAULT, Fallback, Limits
+from .redis import MEMORY, StorageUri
 from .request_limiter import RequestLimiter
-from .rules import DEFAULT_NAME, SETTING_PREFIX, Policy, Rule, add_roles
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from flask import Flask
-
-    from .inspection import Inspector
-    from .plan import Limits
-    from .redis import StorageUri
-    from .rules import Caller, RoleLimits
-    from .store import Held
+from .rules import DEFAULT_NAME, SETTING_PREFIX, Caller, Policy, RoleLimits, Rule, add_roles
+from .store import Held
 
 WAITERS_DEFAULT: Final = 4
 _EXTENSION: Final = "ratelimit"

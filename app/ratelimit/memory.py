@@ -1,19 +1,14 @@
 """The sliding windows in this process's own memory: the same answers as Redis gives, to the microsecond."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
+from .plan import Charge
+from .store import Values
 from .windows import BucketWindow, ExactWindow, Window
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from .plan import Charge
-    from .store import Values
 
 MAX_WINDOWS_DEFAULT: Final = 200_000
 

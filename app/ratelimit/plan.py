@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import limits as notation
 
 from .subject import encode_subject
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # 120 entries of 20 bytes stay in a listpack (Redis' zset-max-listpack-entries is 128), in under 2.7 kB.
 EXACT_AMOUNT_MAX: Final = 120

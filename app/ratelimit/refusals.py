@@ -1,19 +1,13 @@
 """Refusals: those that are still certain, and how many there were."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
-from .plan import US
+from .decision import Part
+from .plan import US, Charge, Plan
 from .store import HEAD_FIELDS, LIMIT_FIELDS, Refusals
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .decision import Part
-    from .plan import Charge, Plan
 
 CERTAIN_SECONDS_MAX: Final = 1.0
 SUBJECTS_MAX: Final = 20_000

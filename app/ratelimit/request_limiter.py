@@ -1,30 +1,23 @@
 """What happens to each request: it is decided about before its view, and told in the headers of its answer."""
 
-from __future__ import annotations
-
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from threading import BoundedSemaphore
+from typing import Final
 
-from flask import current_app, g, request
+from flask import Response, current_app, g, request
 
 from app.utils import REFUSAL
 
 from .decision import Decision, Refusal
 from .decorators import get_rules, is_exempt
+from .engine import Engine
 from .errors import OutcomeOpen, RateLimited
 from .headers import make_headers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from threading import BoundedSemaphore
-
-    from flask import Response
-
-    from .engine import Engine
-    from .plan import Charge
-    from .rules import Caller, Policy, PreparedRule, Rule
+from .plan import Charge
+from .rules import Caller, Policy, PreparedRule, Rule
 
 WAIT_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.02

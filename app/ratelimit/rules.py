@@ -1,13 +1,12 @@
 """What a decorator asks for, before it meets a request."""
 
-from __future__ import annotations
-
 import logging
 import re
 import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .plan import (
     ALLOWED_NOTATION,
@@ -22,9 +21,6 @@ from .plan import (
     make_limit,
     parse_limits,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 logger = logging.getLogger(__name__)
 

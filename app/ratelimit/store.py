@@ -1,14 +1,10 @@
 """The one interface of the places that count: this process's memory, and Redis servers."""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .plan import Charge
+from .plan import Charge
 
 HEAD_FIELDS: Final = 3
 LIMIT_FIELDS: Final = 3

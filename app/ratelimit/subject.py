@@ -1,7 +1,5 @@
 """Whom a limit counts: any text, made into a name that is safe inside a Redis key."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from functools import lru_cache

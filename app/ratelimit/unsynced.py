@@ -1,15 +1,11 @@
 """What this process admitted while the store was away, and the store has yet to hear of."""
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .plan import Charge
+from .plan import Charge
 
 SUBJECTS_MAX: Final = 50_000
 ENTRIES_MAX: Final = 150

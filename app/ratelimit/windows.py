@@ -3,8 +3,6 @@
 Both forms answer alike. Instants are microseconds on the store's clock.
 """
 
-from __future__ import annotations
-
 from array import array
 from bisect import bisect_left, bisect_right, insort
 

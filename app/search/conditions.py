@@ -1,17 +1,13 @@
 """Which rows a query finds, as a condition for each database."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Session
 
 from .index import SearchIndex
 from .text import make_terms
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 # How far to walk in the order asked for before turning to the index. At a million rows it is some 5 ms, and what is
 # not found in it has so few matches that fetching and sorting them takes no more than a few times that.

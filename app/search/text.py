@@ -1,16 +1,12 @@
 """Text folded and cut into words of plain ASCII, which every database's full-text engine indexes as they stand."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SEARCH_TEXT_MAX_LENGTH: Final = 2500
 # A query's further words are ignored: what a person types has fewer, and each costs.

@@ -1,13 +1,12 @@
 """Passwords: which are accepted, and how they are hashed and verified."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import threading
 import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import nacl.bindings
 from flask import current_app
@@ -16,9 +15,6 @@ from app.guesses import estimate_guesses
 from app.utils import InvalidInput, Unavailable
 
 from .stored_hashes import UnsupportedHash, parse_stored_hash
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 PASSWORD_MAX_LENGTH: Final = 256
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import datetime
+import uuid
 
 from flask_login import UserMixin
 
 from app.permissions import PERMISSIONS
-
-if TYPE_CHECKING:
-    import datetime
-    import uuid
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

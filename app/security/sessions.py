@@ -1,10 +1,8 @@
 """The browser's half of a session: its cookie, and the CSRF token that belongs to the cookie."""
 
-from __future__ import annotations
+from typing import Final
 
-from typing import TYPE_CHECKING, Final
-
-from flask import current_app, request, session
+from flask import Flask, current_app, request, session
 from flask_login import logout_user
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from wtforms import ValidationError
@@ -12,9 +10,6 @@ from wtforms import ValidationError
 from app.utils import Forbidden
 
 from .guards import find_guard
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 _USER_ID: Final = "_user_id"
 CSRF_HEADER: Final = "X-CSRF-Token"

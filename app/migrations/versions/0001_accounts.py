@@ -4,8 +4,6 @@ Revision: 0001
 After: nothing
 """
 
-from __future__ import annotations
-
 import datetime
 
 import sqlalchemy as sa

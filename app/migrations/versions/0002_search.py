@@ -4,8 +4,6 @@ Revision: 0002
 After: 0001
 """
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -4,8 +4,6 @@ Revision: 0003
 After: 0002
 """
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,16 +1,11 @@
 """How Redis is reached: servers, their connections, and the topology that says which of them is asked."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from .cluster import ClusterTopology
 from .server import RedisServer
 from .storage_uri import MEMORY, StorageUri, StorageUriError, parse_storage_uri
 from .topology import SentinelTopology, SingleTopology
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Which of the servers is asked about which subject, and by which clients of redis-py an operator asks them.
 Topology = SingleTopology | SentinelTopology | ClusterTopology

@@ -1,14 +1,10 @@
 """Whether a server is asked: the states of its circuit breaker, and the one table of what changes them."""
 
-from __future__ import annotations
-
 import enum
 from collections import deque
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 REFUSALS_IN_A_ROW: Final = 3
 REFUSALS_SECONDS: Final = 1.0

@@ -1,33 +1,26 @@
 """A Redis Cluster: a slot for each subject, a breaker for each master, and a thread that follows the topology."""
 
-from __future__ import annotations
-
 import binascii
 import itertools
 import logging
 import random
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from redis import Redis
 from redis.exceptions import RedisError
 
+from app.ratelimit.plan import Charge
 from app.ratelimit.store import StoreUnavailable
 from app.ratelimit.subject import encode_subject
 
 from .protocol import Reply, ReplyError, pack_command
 from .server import RedisServer
+from .storage_uri import HostPort, StorageUri
 from .topology import ADMIN_TIMEOUT_SECONDS, make_client, make_probe
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from redis import Redis
-
-    from app.ratelimit.plan import Charge
-
-    from .storage_uri import HostPort, StorageUri
 
 logger = logging.getLogger("app.ratelimit")
 

@@ -4,8 +4,6 @@ redis-py connects, authenticates, selects the database and does TLS. The exchang
 redis-py's pool, retry and parser layers cost more than the decision, and its timeouts cover a read, not an exchange.
 """
 
-from __future__ import annotations
-
 import contextlib
 import select
 import socket
@@ -13,14 +11,11 @@ import ssl
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from .protocol import ConnectionFailed, parse_replies
+from redis.connection import Connection
 
-if TYPE_CHECKING:
-    from redis.connection import Connection
-
-    from .protocol import Reply
+from .protocol import ConnectionFailed, Reply, parse_replies
 
 _READ_SIZE: Final = 65536
 # A kernel timeout ends a read with EAGAIN.

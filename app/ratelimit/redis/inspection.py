@@ -1,27 +1,21 @@
 """What an operator asks of Redis: through redis-py's own client, never on a request's way."""
 
-from __future__ import annotations
-
 import itertools
 import os.path
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
+from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from app.ratelimit.plan import KEY_PREFIX, Charge, Plan, name_limit
 from app.ratelimit.store import Held, Refusals
 from app.ratelimit.subject import decode_subject, encode_subject
 
+from . import Topology
 from .protocol import pack_command
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from redis import Redis
-
-    from . import Topology
 
 SCAN_BATCH: Final = 500
 # On each server: a question must not keep a busy store from its work.

@@ -1,16 +1,12 @@
 """The open connections to one server."""
 
-from __future__ import annotations
-
+import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterable
-
-    from .connection import RedisConnection
+from .connection import RedisConnection
 
 IDLE_CHECK_SECONDS: Final = 1.0
 

@@ -1,29 +1,22 @@
 """The maintenance thread of one server: it opens the connections that requests wait for, and probes."""
 
-from __future__ import annotations
-
 import random
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from .breaker import Event, State
-from .connection import RedisConnection
+from app.ratelimit.plan import Charge
+
+from .breaker import CircuitBreaker, Event, State
+from .connection import Connect, RedisConnection
+from .pool import ConnectionPool
 from .protocol import ConnectionFailed, check_replies
 from .scripts import LOAD_ALL, LOAD_ALL_COUNT, pack_decide
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from app.ratelimit.plan import Charge
-
-    from .breaker import CircuitBreaker
-    from .connection import Connect
-    from .pool import ConnectionPool
 
 CONNECTIONS_MAX: Final = 256
 CONNECTIONS_READY_MAX: Final = 16

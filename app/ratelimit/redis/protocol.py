@@ -1,7 +1,5 @@
 """Redis' protocol, version 2, as far as the limiter speaks it: bytes in, bytes out, no socket."""
 
-from __future__ import annotations
-
 from typing import Final
 
 Reply = bytes | int | None | Exception

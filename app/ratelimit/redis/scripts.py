@@ -1,23 +1,17 @@
 """The Lua scripts, and the commands that run them."""
 
-from __future__ import annotations
-
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from app.ratelimit.plan import EXACT_AMOUNT_MAX
+from app.ratelimit.plan import EXACT_AMOUNT_MAX, Charge
 from app.ratelimit.store import StoreUnavailable, Values
 from app.ratelimit.subject import encode_subject
 
 from .protocol import Reply, pack_command
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from app.ratelimit.plan import Charge
 
 _FOLDER: Final = Path(__file__).with_name("lua")
 _ANSWERS: Final = {fields: struct.Struct(f"<{fields}d") for fields in range(3, 3 + 3 * 65, 3)}

@@ -1,19 +1,15 @@
 """``RATELIMIT_STORAGE_URI``: read once, checked, and made into what redis-py's connections take."""
 
-from __future__ import annotations
-
+import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Mapping
 
 Kind = Literal["memory", "single", "unix", "sentinel", "cluster"]
 HostPort = tuple[str, int]

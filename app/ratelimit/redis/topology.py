@@ -1,24 +1,17 @@
 """Which server is asked about which subject: one server, or the master that sentinels name."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from redis import Redis
-from redis.connection import ConnectionPool
+from redis.connection import Connection, ConnectionPool
 from redis.exceptions import RedisError
 from redis.sentinel import Sentinel
 
 from app.ratelimit.plan import Charge, Plan, make_limit
 
 from .server import RedisServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from redis.connection import Connection
-
-    from .storage_uri import HostPort, StorageUri
+from .storage_uri import HostPort, StorageUri
 
 ADMIN_TIMEOUT_SECONDS: Final = 5.0
 
