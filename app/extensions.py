@@ -6,7 +6,7 @@ import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from flask import Response, current_app, g
+from flask import current_app, g
 from flask_login import LoginManager
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
@@ -48,7 +48,7 @@ class Database:
     @property
     def engine(self) -> sa.Engine:
         """The current application's engine."""
-        engine: sa.Engine = self._factory.kw["bind"]
+        engine: sa.Engine = current_app.extensions[_EXTENSION].kw["bind"]
         return engine
 
     @property
@@ -72,7 +72,7 @@ class Database:
 
     def find(self, lookup: Lookup, value: str) -> Any:  # noqa: ANN401 - a named tuple of the look-up's columns
         """Return the row that ``lookup`` finds by ``value``, or None: one round trip, no model, no session."""
-        return lookup.find(self.engine, value)
+        return lookup.find(current_app.extensions[_EXTENSION].kw["bind"], value)
 
     @property
     def _factory(self) -> sessionmaker[Session]:
@@ -97,19 +97,15 @@ class _LoginManager(LoginManager):  # type: ignore[misc] # Flask-Login ships no 
     def _session_protection_failed(self) -> bool:
         return False  # It would hash the caller's IP and browser before it looks whether it is switched on.
 
-    def _update_remember_cookie(self, response: Response) -> Response:
-        return response
+    def init_app(self, app: Flask) -> None:
+        """Load the callers of ``app``."""
+        app.login_manager = self  # type: ignore[attr-defined] # where Flask-Login looks for it
 
 
 db = Database()
 login_manager = _LoginManager()
 csrf = CSRFProtect()
 limiter = Limiter()
-
-
-def _is_writing() -> bool:
-    session: Session | None = g.get(_SESSION)
-    return session is not None and bool(session.info.get(_IS_WRITING))
 
 
 def retried(function: Callable[P, T]) -> Callable[P, T]:
@@ -124,7 +120,8 @@ def retried(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _is_writing():
+        session: Session | None = g.get(_SESSION)
+        if session is not None and session.info.get(_IS_WRITING):
             return function(*args, **kwargs)
 
         def attempt() -> T:

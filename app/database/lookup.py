@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import psycopg2
 import sqlalchemy as sa
 
-from .translation import raise_translated, take_connection
+from .translation import raise_translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +58,22 @@ class Lookup:
         if query is None:
             is_postgres = engine.dialect.name == "postgresql"
             query = self._queries[engine] = (_PreparedQuery if is_postgres else _Query)(engine, self.statement)
-        connection = take_connection(engine)
+        connection = None
         try:
-            values = query.fetch(connection, value)
+            connection = engine.raw_connection()
+            cursor = connection.cursor()
+            query.execute(cursor, connection, value)
+            row = cursor.fetchone()
+            cursor.close()
         except BaseException as error:  # noqa: BLE001 - what interrupts a statement ends its connection
             raise_translated(engine, connection, error)
         connection.close()
-        return None if values is None else self._row._make(values)
+        if row is None:
+            return None
+        values = list(row)
+        for place, convert in query.converters:
+            values[place] = convert(values[place])
+        return self._row._make(values)
 
 
 class _Query:
@@ -78,24 +87,12 @@ class _Query:
         processors = (
             column.type.dialect_impl(dialect).result_processor(dialect, None) for column in statement.selected_columns
         )
-        self._converters: list[tuple[int, Callable[[Any], Any]]] = [
+        self.converters: list[tuple[int, Callable[[Any], Any]]] = [
             (place, convert) for place, convert in enumerate(processors) if convert is not None
         ]
 
-    def fetch(self, connection: PoolProxiedConnection, value: str) -> list[Any] | None:
-        """Return the columns of the row, or None."""
-        cursor = connection.cursor()
-        self._execute(cursor, connection, value)
-        row = cursor.fetchone()
-        cursor.close()
-        if row is None:
-            return None
-        values = list(row)
-        for place, convert in self._converters:
-            values[place] = convert(values[place])
-        return values
-
-    def _execute(self, cursor: Any, _connection: PoolProxiedConnection, value: str) -> None:  # noqa: ANN401 - any driver's
+    def execute(self, cursor: Any, _connection: PoolProxiedConnection, value: str) -> None:  # noqa: ANN401 - any driver's
+        """Have ``cursor`` find the row."""
         cursor.execute(self._text, (value,) if self._is_positional else {_VALUE: value})
 
 
@@ -111,7 +108,8 @@ class _PreparedQuery(_Query):
         self._execute_prepared = f"EXECUTE {self._name}(%s)"
         self._is_on = engine.get_execution_options().get(PREPARES, True)
 
-    def _execute(self, cursor: Any, connection: PoolProxiedConnection, value: str) -> None:  # noqa: ANN401 - psycopg2's
+    def execute(self, cursor: Any, connection: PoolProxiedConnection, value: str) -> None:  # noqa: ANN401 - psycopg2's
+        """Have ``cursor`` find the row, by the plan that its connection has made if there is one."""
         driver: Any = connection.dbapi_connection
         driver.autocommit = True  # No round trips for a transaction; the pool takes it back.
         info = connection.info
@@ -128,7 +126,7 @@ class _PreparedQuery(_Query):
                 self._note(error.pgcode)
             else:
                 return
-        super()._execute(cursor, connection, value)
+        super().execute(cursor, connection, value)
 
     def _note(self, code: str) -> None:
         """Stop preparing where statements are forgotten: whoever asks next may meet another server's session."""

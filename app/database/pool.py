@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import sqlalchemy as sa
 from sqlalchemy.util import queue as sqlalchemy_queue
 
-from .deadlines import Deadline
+from .deadlines import Deadline, remaining_seconds
 from .faults import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class _Queue(sqlalchemy_queue.Queue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401, FBT001, FBT002 - SQLAlchemy's
         """Return a connection at rest, waited for until the sooner of the two."""
-        return super().get(block, Deadline(timeout).remaining())
+        return super().get(block, Deadline(timeout).remaining() if block else None)
 
 
 class Pool(sa.QueuePool):
@@ -52,7 +52,7 @@ class Pool(sa.QueuePool):
         return pool
 
     def _do_get(self) -> ConnectionPoolEntry:
-        deadline = Deadline(self._wait_seconds)
+        begun_at = time.monotonic()
         while True:
             is_silent = time.monotonic() - self._active_at > self.silence_seconds
             if is_silent and self.checkedin() == 0 and self.overflow() >= self._max_overflow:
@@ -60,7 +60,9 @@ class Pool(sa.QueuePool):
             try:
                 entry = super()._do_get()
             except sa.exc.TimeoutError as error:
-                if (deadline.remaining() or 0) <= 0:
+                limit_seconds = remaining_seconds()
+                is_over = limit_seconds is not None and limit_seconds <= 0
+                if is_over or time.monotonic() - begun_at >= self._wait_seconds:
                     raise DatabaseUnavailable("All connections to the database are taken.") from error
             else:
                 self._active_at = time.monotonic()

@@ -71,9 +71,7 @@ def _watch_file(engine: sa.Engine, file: DatabaseFile) -> None:
     def open_file(*_arguments: object) -> None:
         file.open()
 
-    @sa.event.listens_for(engine, "checkout")
-    def check_file(*_arguments: object) -> None:
-        file.check()
+    sa.event.listen(engine, "checkout", file.check)
 
     @sa.event.listens_for(engine, "commit")
     def check_file_again(connection: sa.Connection) -> None:

@@ -52,7 +52,7 @@ class DatabaseFile:
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
-    def check(self) -> None:
+    def check(self, *_event: object) -> None:
         """Make sure that the file is still the one that connections were made to; it costs one system call.
 
         Raises:

@@ -83,24 +83,16 @@ def _is_committing(connection: sa.Connection | None) -> bool:
     return connection is not None and not connection.invalidated and bool(connection.info.get(_IS_COMMITTING))
 
 
-def take_connection(engine: sa.Engine) -> PoolProxiedConnection:
-    """Return a connection of the pool for a statement that needs nothing else of SQLAlchemy; close it to give it back.
-
-    Raises:
-        DatabaseUnavailable: there is none to be had.
-    """
-    try:
-        return engine.raw_connection()
-    except engine.dialect.loaded_dbapi.Error as error:
-        sa.Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)  # noqa: SLF001 - see below
-        raise
-
-
-def raise_translated(engine: sa.Engine, taken: PoolProxiedConnection, error: BaseException) -> NoReturn:
+def raise_translated(engine: sa.Engine, taken: PoolProxiedConnection | None, error: BaseException) -> NoReturn:
     """Raise what ``error`` means, which ended a statement outside of any transaction, and give back what was ``taken``.
 
-    It goes SQLAlchemy's own way, which has no public door, so that the connection and its pool fare as ever.
+    None was taken where the pool had no connection to give. It goes SQLAlchemy's own way, which has no public door, so
+    that the connection and its pool fare as ever.
     """
+    if taken is None:
+        if isinstance(error, engine.dialect.loaded_dbapi.Error):
+            sa.Connection._handle_dbapi_exception_noconnection(error, engine.dialect, engine)  # noqa: SLF001 - see above
+        raise error
     connection = sa.Connection(engine, taken)
     _note_no_commit(connection)
     try:

@@ -28,6 +28,8 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~-]{8,128}\Z")
 _PORT: Final = re.compile(r":[0-9]{1,5}\Z")
 # Load balancers address each server by its IP, and these answers do not depend on the Host.
 _PROBES: Final = frozenset({"health.get_live", "health.get_ready"})
+# As text, a zone included; what stands in its place at a unix socket may be longer.
+_IP_MAX_LENGTH: Final = 45
 HSTS_SECONDS: Final = 2 * 365 * 24 * 3600
 # A request is answered within 5 s; half a second is for everything else. One unit of work has 4 s of these.
 DATABASE_SECONDS: Final = 4.5
@@ -66,7 +68,20 @@ def install(app: Flask, settings: Settings) -> None:
     @app.after_request
     def end_request(response: Response) -> Response:
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        _log_access(response)
+        # Flask's own way past its proxy, which looks the request up anew for each attribute.
+        asked = request._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - see above
+        fields = {
+            "route": asked.url_rule.rule if asked.url_rule else None,
+            "status": response.status_code,
+            "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
+            "ip": asked.remote_addr,
+            "user_agent": asked.headers.get("User-Agent", "")[:256],
+        }
+        if access_logger.isEnabledFor(logging.INFO):
+            # What Logger.info does, but for looking for its caller.
+            line = ("%s %s", (asked.method, asked.path), None)
+            record = access_logger.makeRecord(access_logger.name, logging.INFO, __file__, 0, *line, extra=fields)
+            access_logger.handle(record)
         return response
 
 
@@ -106,23 +121,6 @@ def _merge_headers(own: list[tuple[str, str]], common: list[tuple[str, str]]) ->
     return list(merged)
 
 
-def _log_access(response: Response) -> None:
-    asked = request._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way past its proxy
-    fields = {
-        "route": asked.url_rule.rule if asked.url_rule else None,
-        "status": response.status_code,
-        "duration_ms": round((time.perf_counter() - g.started_at) * 1000, 1),
-        "ip": asked.remote_addr,
-        "user_agent": asked.headers.get("User-Agent", "")[:256],
-    }
-    if access_logger.isEnabledFor(logging.INFO):
-        # What Logger.info does, but for looking for its caller.
-        line = ("%s %s", (asked.method, asked.path), None)
-        access_logger.handle(
-            access_logger.makeRecord(access_logger.name, logging.INFO, __file__, 0, *line, extra=fields)
-        )
-
-
 def _compose_headers(settings: Settings, *, scheme: str) -> list[tuple[str, str]]:
     """Return the headers that every answer carries: what Talisman puts on one, asked once and not for each answer."""
     asked = Flask("headers", static_folder=None)
@@ -151,7 +149,8 @@ def _compose_headers(settings: Settings, *, scheme: str) -> list[tuple[str, str]
 def get_client() -> Client:
     """Return where the current request came from."""
     return Client(
-        ip=(request.remote_addr or "")[:45], user_agent=escape_controls(request.headers.get("User-Agent", ""))
+        ip=(request.remote_addr or "")[:_IP_MAX_LENGTH],
+        user_agent=escape_controls(request.headers.get("User-Agent", "")),
     )
 
 
@@ -159,7 +158,7 @@ def get_actor() -> Actor:
     """Return the signed-in caller, for the services."""
     return Actor(
         user_id=current_user.user.id,
-        permissions=current_user.permissions,
+        permissions=current_user.user.permissions,
         session_id=current_user.session.id,
-        ip=get_client().ip,
+        ip=(request.remote_addr or "")[:_IP_MAX_LENGTH],
     )

@@ -99,8 +99,8 @@ def enforce_guard() -> None:
     if not principal.is_authenticated:
         raise NotSignedIn
     add_log_context(user_id=str(principal.user.id))
-    if not guard.permissions <= principal.permissions:
-        missing = ", ".join(sorted(guard.permissions - principal.permissions))
+    if not guard.permissions <= principal.user.permissions:
+        missing = ", ".join(sorted(guard.permissions - principal.user.permissions))
         raise PermissionMissing(f"This needs the permission {missing}. Ask an administrator for it.")
     if guard.is_fresh:
         require_fresh()

@@ -59,10 +59,9 @@ class SignedInSession:
     authenticated_at: datetime.datetime | None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Principal(UserMixin):  # type: ignore[misc] # Flask-Login ships no types
-    """The signed-in caller of this request: the session, its user, and what the user may do."""
+    """The signed-in caller of this request: the session and its user."""
 
-    def __init__(self, session: SignedInSession, user: SignedInUser) -> None:
-        self.session = session
-        self.user = user
-        self.permissions = user.permissions
+    session: SignedInSession
+    user: SignedInUser

@@ -69,7 +69,7 @@ def protect_from_csrf() -> None:
     Raises:
         CsrfFailed: the header is missing or belongs to another session.
     """
-    if not is_our_page():
+    if request.method not in _SAFE_METHODS and not is_our_page():
         raise CsrfFailed
 
 

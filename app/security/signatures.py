@@ -15,16 +15,6 @@ CLOCK_SKEW_SECONDS: Final = 60
 class Signer(TimestampSigner):
     """Also accepts what a host whose clock is up to a minute ahead has just signed."""
 
-    @functools.cached_property
-    def _derived(self) -> dict[str | bytes | None, bytes]:
-        return {}
-
-    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
-        """Return the key derived from ``secret_key`` and the salt; it is derived once."""
-        if secret_key not in self._derived:
-            self._derived[secret_key] = super().derive_key(secret_key)
-        return self._derived[secret_key]
-
     def get_timestamp(self) -> int:
         """Return the seconds since 1970 (UTC)."""
         return int(now().timestamp())
@@ -37,7 +27,7 @@ class Signer(TimestampSigner):
         """
         value, signed_at = super().unsign(signed_value, return_timestamp=True)
         if max_age is not None:
-            age_seconds = self.get_timestamp() - signed_at.timestamp()
+            age_seconds = int(now().timestamp()) - signed_at.timestamp()
             if not -CLOCK_SKEW_SECONDS <= age_seconds <= max_age:
                 raise SignatureExpired(f"signed {age_seconds:.0f} s ago", payload=value, date_signed=signed_at)
         return (value, signed_at) if return_timestamp else value
@@ -66,9 +56,16 @@ class SessionCookies(SecureCookieSessionInterface):
         """Return the serializer that signs and verifies the cookies of ``app``, the same until its keys change."""
         keys = [*app.config["SECRET_KEY_FALLBACKS"], app.secret_key]
         if keys != self._keys:
-            options = {"key_derivation": self.key_derivation, "digest_method": self.digest_method}
+            digest = self.digest_method
+            make = functools.partial(Signer, salt=self.salt, key_derivation=self.key_derivation, digest_method=digest)
+            # What itsdangerous would do again for each cookie.
+            derived = [make(key).derive_key() for key in keys]
             self._serializer = _Serializer(
-                keys, salt=self.salt, serializer=self.serializer, signer=Signer, signer_kwargs=options
+                derived,
+                salt=self.salt,
+                serializer=self.serializer,
+                signer=Signer,
+                signer_kwargs={"key_derivation": "none", "digest_method": digest},
             )
             self._keys = keys
         return self._serializer

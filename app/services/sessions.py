@@ -98,11 +98,14 @@ def find_principal(token: str) -> Principal | None:
     It costs one query: the session, its user, roles and permissions come together.
     """
     row = db.find(_BY_TOKEN, _hash_token(token))
-    if row is None or not row.is_active:
+    instant = now()
+    if row is None or not row.is_active or instant >= row.expires_at:
         return None
-    if not _is_alive(expires_at=row.expires_at, last_seen_at=row.last_seen_at, is_remembered=row.is_remembered):
+    idle_seconds = (instant - row.last_seen_at).total_seconds()
+    # A remembered session is meant to outlast idle days.
+    if idle_seconds >= get_settings().session_idle_timeout and not row.is_remembered:
         return None
-    if (now() - row.last_seen_at).total_seconds() > SEEN_SECONDS:
+    if idle_seconds > SEEN_SECONDS:
         _touch(row.session_id)
     return Principal(SignedInSession(row.session_id, row.authenticated_at), _read_user(row))
 
@@ -251,13 +254,6 @@ def _delete(*conditions: sa.ColumnElement[bool]) -> int:
 
 def _hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-def _is_alive(*, expires_at: datetime.datetime, last_seen_at: datetime.datetime, is_remembered: bool) -> bool:
-    instant = now()
-    # A remembered session is meant to outlast idle days.
-    is_idle = (instant - last_seen_at).total_seconds() >= get_settings().session_idle_timeout
-    return instant < expires_at and (is_remembered or not is_idle)
 
 
 def _touch(session_id: uuid.UUID) -> None:
