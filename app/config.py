@@ -167,7 +167,10 @@ class Settings:
     admin_password: str | None = setting(parse_text, None, is_secret=True)
 
     password_min_length: int = setting(parse_int(at_least=8, at_most=64), "15")
-    password_hashing_concurrency: int = setting(parse_int(at_least=1, at_most=256), str(os.cpu_count() or 1))
+    # All workers together about as many as there are cores: production has one worker a core, up to eight.
+    password_hashing_concurrency: int = setting(
+        parse_int(at_least=1, at_most=256), str(os.cpu_count() or 1), production=str(-(-(os.cpu_count() or 1) // 8))
+    )
     session_lifetime: int = setting(_SECONDS, str(12 * 3600))
     session_idle_timeout: int = setting(_SECONDS, str(2 * 3600))
     remember_lifetime: int = setting(_SECONDS, str(30 * 24 * 3600))
