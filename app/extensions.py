@@ -1,30 +1,21 @@
 """Shared machinery, created empty; ``create_app`` fills it in."""
 
-from __future__ import annotations
-
 import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
-from flask import current_app, g
+import sqlalchemy as sa
+from flask import Flask, current_app, g
 from flask_login import LoginManager
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.local import LocalProxy
 
-from .config import ROOT
-from .database import READS_ONCE, DatabaseUnavailable, run_again
+from .config import ROOT, Settings
+from .database import READS_ONCE, DatabaseUnavailable, Lookup, run_again
 from .ratelimit import Limiter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import sqlalchemy as sa
-    from flask import Flask
-
-    from .config import Settings
-    from .database import Lookup
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -1,10 +1,8 @@
 """New connections: to the host that takes writes, before a deadline, and not all at once to a server that is away."""
 
-from __future__ import annotations
-
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg2
 import pymysql
@@ -12,9 +10,7 @@ import pymysql
 from . import mysql, postgres
 from .deadlines import Deadline, time_limit
 from .faults import ConnectionLost
-
-if TYPE_CHECKING:
-    from .url import DatabaseTarget
+from .url import DatabaseTarget
 
 logger = logging.getLogger(__name__)
 

@@ -1,14 +1,10 @@
 """Deadlines that hold whatever the server does: every wait for a database ends at one."""
 
-from __future__ import annotations
-
 import contextlib
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Final
 
 # When the present unit of work has to be over, on the monotonic clock; None: whenever its last statement is.
 _work_ends_at: ContextVar[float | None] = ContextVar("work_ends_at", default=None)

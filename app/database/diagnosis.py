@@ -1,14 +1,13 @@
 """Why a database cannot be used, and what to do about it."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import re
 import socket
 import ssl
 import struct
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import psycopg2
 import pymysql
@@ -16,11 +15,7 @@ import pymysql
 from . import mysql, postgres
 from .deadlines import remaining_seconds, time_limit
 from .faults import Kind, classify, is_timeout
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .url import DatabaseTarget, Host
+from .url import DatabaseTarget, Host
 
 Cause = Literal[
     "none",

@@ -1,10 +1,8 @@
 """From a target to a SQLAlchemy engine that keeps the promises of this package."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -18,9 +16,7 @@ from .sqlite import make_sqlite_engine
 from .sqlite_file import DatabaseFile
 from .transactions import begin_only_where_needed
 from .translation import ErrorTranslator
-
-if TYPE_CHECKING:
-    from .url import DatabaseTarget
+from .url import DatabaseTarget
 
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
 

@@ -1,12 +1,11 @@
 """What can go wrong between us and a database, told apart by what may be done about it."""
 
-from __future__ import annotations
-
 import contextlib
 import enum
 import re
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import psycopg2
 import pymysql
@@ -14,9 +13,6 @@ import sqlalchemy as sa
 from pymysql.constants import ER
 
 from app.utils import Unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 class DatabaseUnavailable(Unavailable):

@@ -1,14 +1,10 @@
 """Whether a pooled connection is still of use, found out without asking the server."""
 
-from __future__ import annotations
-
 import select
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-
-if TYPE_CHECKING:
-    from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # The mark, in ``Connection.info``, of a connection that is closed when it comes back to its pool.
 IS_FOR_ONE_USE: Final = "is_for_one_use"

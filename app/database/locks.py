@@ -1,18 +1,14 @@
 """A lock that processes share through their database, so that what must happen once happens once."""
 
-from __future__ import annotations
-
 import fcntl
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import sqlalchemy as sa
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 WAIT_SECONDS: Final = 300.0
 _RETRY_SECONDS: Final = 0.1

@@ -1,22 +1,17 @@
 """Look-ups: a SELECT that finds one row by one text, for what every request asks."""
 
-from __future__ import annotations
-
 import collections
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import psycopg2
 import sqlalchemy as sa
+from sqlalchemy.pool import PoolProxiedConnection
 
 from .translation import raise_translated
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sqlalchemy.pool import PoolProxiedConnection
 
 logger = logging.getLogger(__name__)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import queue as sqlalchemy_queue
 
 from .deadlines import Deadline, remaining_seconds
 from .faults import DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from sqlalchemy.pool import ConnectionPoolEntry
 
 # How long it takes at most that, of all connections of a busy pool, none is given back by a server that is well.
 SILENCE_SECONDS: Final = 0.5

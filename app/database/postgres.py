@@ -1,19 +1,15 @@
 """PostgreSQL through psycopg2, with deadlines of our own."""
 
-from __future__ import annotations
-
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg2
 
 from .deadlines import remaining_seconds
 from .resolver import resolve
+from .url import DatabaseTarget, Host
 from .wait_callback import Connection, install_wait_callback
-
-if TYPE_CHECKING:
-    from .url import DatabaseTarget, Host
 
 # Where systems keep the certificates that they trust. libpq's own word for it ("system") is of no use in the wheels of
 # psycopg2, whose OpenSSL looks where the machine that built it kept them.

@@ -5,19 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
 
 import sqlalchemy as sa
 
 from .faults import DatabaseFileGone, DatabaseUnavailable
 from .mysql import LIST_READ_ONLY
+from .sqlite_file import DatabaseFile
 from .transactions import READS_ONCE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from .sqlite_file import DatabaseFile
-    from .url import Dialect
+from .url import Dialect
 
 State = Literal["ok", "read_only", "file_gone", "away"]
 

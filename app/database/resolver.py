@@ -1,7 +1,5 @@
 """From a host's name to its IPs, before a deadline."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 import threading

@@ -5,20 +5,14 @@ commit each change of the schema by itself. So each migration is noted before it
 it first, in its own direction, and each of its steps finds out whether it is done already.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import sqlalchemy as sa
 from alembic.ddl.mysql import MySQLImpl
 from alembic.operations import Operations
-from alembic.runtime.migration import RevisionStep
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
 
 TABLE: Final = "alembic_progress"
 

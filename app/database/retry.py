@@ -1,18 +1,14 @@
 """Run a unit of work again where that is safe, and only there."""
 
-from __future__ import annotations
-
 import random
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
 from .deadlines import remaining_seconds, time_limit
 from .faults import ConnectionLost, DatabaseUnavailable, Kind, classify
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 

@@ -1,20 +1,16 @@
 """SQLite: a file, many readers, one writer at a time that queues instead of failing."""
 
-from __future__ import annotations
-
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from .deadlines import Deadline
 from .faults import DatabaseFileGone
+from .sqlite_file import DatabaseFile
 from .transactions import READS_ONCE
-
-if TYPE_CHECKING:
-    from .sqlite_file import DatabaseFile
-    from .url import DatabaseTarget
+from .url import DatabaseTarget
 
 IS_WRITE: Final = "is_write"
 _RETRY_SECONDS: Final = 0.01

@@ -1,16 +1,11 @@
 """The file of an SQLite database: made for its owner alone, and watched in case somebody takes it away."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from .faults import DatabaseFileGone, DatabaseUnavailable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 

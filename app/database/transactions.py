@@ -1,13 +1,9 @@
 """How transactions begin and end: a read of one statement is one round trip."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-
-if TYPE_CHECKING:
-    from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # The execution option of a connection whose every statement only reads and stands for itself.
 READS_ONCE: Final = "reads_once"

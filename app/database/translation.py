@@ -1,11 +1,13 @@
 """Drivers' errors become the exceptions of ``faults``."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
 
 import sqlalchemy as sa
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import PoolProxiedConnection
 
+from .connector import Connector
 from .faults import (
     CommitOutcomeUnknown,
     ConnectionLost,
@@ -16,14 +18,6 @@ from .faults import (
     is_timeout,
 )
 from .sqlite import IS_WRITE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from sqlalchemy.engine import ExceptionContext
-    from sqlalchemy.pool import PoolProxiedConnection
-
-    from .connector import Connector
 
 _IS_COMMITTING: Final = "is_committing"
 _EXCEPTIONS: Final[Mapping[Kind, Callable[[], DatabaseUnavailable]]] = {

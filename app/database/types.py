@@ -1,15 +1,11 @@
 """Column types that mean the same on SQLite, PostgreSQL and MySQL."""
 
-from __future__ import annotations
-
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Dialect
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime.datetime]):

@@ -1,17 +1,13 @@
 """``DATABASE_URL`` read once, checked, and frozen."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import ipaddress
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 Dialect = Literal["sqlite", "postgresql", "mysql"]
 

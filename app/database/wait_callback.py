@@ -7,8 +7,6 @@ functions"), so it cannot be a field of an engine. A connection that somebody el
 without it, a ``time_limit`` aside; COPY works on no connection of the process.
 """
 
-from __future__ import annotations
-
 import select
 from typing import Final
 

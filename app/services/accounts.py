@@ -1,8 +1,8 @@
 """Accounts: what people do with their own. Addresses come in their canonical form."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
@@ -12,19 +12,12 @@ from app.database import Lookup, refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import Role, User
 from app.permissions import USER_ROLE
-from app.security import Actor, get_hasher, get_policy
+from app.security import Actor, Client, get_hasher, get_policy
 from app.utils import AppError, Conflict, Forbidden, NotFound
 
 from . import audit
 from .admins import lock_admins, refuse_last_admin
 from .sessions import SignIn, add_session, delete_sessions, renew_session
-
-if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Sequence
-
-    from app.security import Client
-
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
 _CREDENTIALS: Final = Lookup(sa.select(User.id, User.password_hash), by=User.email)

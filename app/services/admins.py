@@ -1,7 +1,5 @@
 """The administrators: somebody must always be able to administer."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 
 from app.extensions import db, retried

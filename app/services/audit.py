@@ -1,22 +1,17 @@
 """The audit trail: who did what to whom, written in the transaction of the deed itself."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+import datetime
+import uuid
+from collections.abc import Sequence
+from typing import Final
 
 import sqlalchemy as sa
 
 from app.extensions import db, retried
 from app.models import AuditEntry
+from app.security import Actor
 
 from .pages import Page, Sort, paginate
-
-if TYPE_CHECKING:
-    import datetime
-    import uuid
-    from collections.abc import Sequence
-
-    from app.security import Actor
 
 # Few enough for little memory, many enough that a trail of 200,000 entries takes a few dozen looks.
 ABOUT_PAGE: Final = 5000

@@ -1,20 +1,13 @@
 """Handing out all users at once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from app.extensions import transaction
+from app.security import Actor
 
 from . import audit
-from .users import list_users
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from app.security import Actor
-
-    from .users import ListedUser
+from .users import ListedUser, list_users
 
 PAGE: Final = 500
 

@@ -1,7 +1,5 @@
 """Whether what an answer needs is there."""
 
-from __future__ import annotations
-
 from app.database import Health, probe
 from app.extensions import db
 

@@ -1,9 +1,10 @@
 """Bringing in the users of another system: all of a file or nothing."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import datetime
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -14,14 +15,8 @@ from app.clock import now
 from app.extensions import db, retried, transaction
 from app.models import AuditEntry, Role, User, user_roles
 from app.permissions import USER_ROLE
+from app.security import Actor
 from app.utils import InvalidInput
-
-if TYPE_CHECKING:
-    import datetime
-    import uuid
-    from collections.abc import Callable, Iterator, Sequence
-
-    from app.security import Actor
 
 Item = TypeVar("Item")
 

@@ -1,24 +1,19 @@
 """Pages of a list, walked by key: no page gets slower with its number, none skips or repeats a row."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import datetime
 import json
 import uuid
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import UtcDateTime
 from app.extensions import db
 from app.utils import InvalidInput
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy.orm import InstrumentedAttribute
 
 Row = TypeVar("Row")
 

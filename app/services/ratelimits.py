@@ -1,10 +1,11 @@
 """The rate limits: those in force, whom they count, and what an administrator changes about them."""
 
-from __future__ import annotations
-
 import dataclasses
+import datetime
 import logging
-from typing import TYPE_CHECKING, Any
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,20 +16,13 @@ from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.ratelimit import LimitError, normalize_ip, parse_limits
 from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import NamedLimits, Policy
-from app.security import list_account_keys
+from app.ratelimit.store import Held
+from app.security import Actor, list_account_keys
 from app.utils import InvalidInput, NotFound
 
 from . import audit
 from .admins import lock_admins
 from .users import get_target
-
-if TYPE_CHECKING:
-    import datetime
-    import uuid
-    from collections.abc import Mapping, Sequence
-
-    from app.ratelimit.store import Held
-    from app.security import Actor
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,6 @@
 """Roles and what they allow. Nobody hands out a permission that they do not hold."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
@@ -11,14 +9,10 @@ from app.database import refuse_duplicate
 from app.extensions import db, retried, transaction
 from app.models import Role, RolePermission
 from app.permissions import ADMIN_ROLE, PERMISSIONS, is_role_name
+from app.security import Actor
 from app.utils import Conflict, Forbidden, InvalidInput, NotFound
 
 from . import audit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from app.security import Actor
 
 
 class RoleNotFound(NotFound):

@@ -1,13 +1,13 @@
 """Sessions: rows that can be listed and ended one by one."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import functools
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -20,10 +20,6 @@ from app.security import Actor, Client, Principal, SignedInSession, SignedInUser
 from app.utils import NotFound
 
 from . import audit
-
-if TYPE_CHECKING:
-    import uuid
-    from collections.abc import Sequence
 
 TOKEN_BYTES: Final = 32
 # Of one user; the oldest end where another one begins.

@@ -1,7 +1,5 @@
 """The first administrator of an empty database."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Final
 

@@ -1,9 +1,10 @@
 """User administration: what those do who may see and change the accounts of others."""
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final
+import datetime
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -12,7 +13,7 @@ from app.extensions import db, limiter, retried, transaction
 from app.models import Role, User, user_roles
 from app.permissions import ADMIN_ROLE
 from app.search import choose_condition
-from app.security import get_policy, list_account_keys
+from app.security import Actor, get_policy, list_account_keys
 from app.utils import Forbidden
 
 from . import audit
@@ -21,13 +22,6 @@ from .admins import lock_admins, refuse_last_admin
 from .pages import Page, Sort, cut_page, order_page
 from .roles import UngrantablePermission, read_role
 from .sessions import delete_sessions
-
-if TYPE_CHECKING:
-    import datetime
-    import uuid
-    from collections.abc import Iterable, Mapping
-
-    from app.security import Actor
 
 SORTS: Final[Mapping[str, Sort]] = {
     name: Sort(name, column, User.id, is_descending=name.startswith("-"), is_unique=column is User.email)
