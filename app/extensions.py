@@ -7,6 +7,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, g
+from flask import session as browser_session
 from flask_login import LoginManager
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
@@ -83,10 +84,14 @@ class Database:
 
 
 class _LoginManager(LoginManager):  # type: ignore[misc] # Flask-Login ships no types
-    """Flask-Login without what sessions here have of their own: they are rows, and a remembered one is too."""
+    """Flask-Login with nothing but the session's token: sessions here are rows, and a remembered one is too.
 
-    def _session_protection_failed(self) -> bool:
-        return False  # It would hash the caller's IP and browser before it looks whether it is switched on.
+    It would hash the caller's IP and browser on each request, and look for cookies, headers and listeners of its own.
+    """
+
+    def _load_user(self) -> None:
+        token = browser_session.get("_user_id")
+        self._update_request_context_with_user(None if token is None else self._user_callback(token))
 
     def init_app(self, app: Flask) -> None:
         """Load the callers of ``app``."""
