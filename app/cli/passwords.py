@@ -48,12 +48,7 @@ def ask_password() -> str | None:
 
 def frame_password(email: str, password: str) -> list[str]:
     """Return the lines that show a generated password, the only time that it is shown."""
-    lines = [
-        f"E-mail:   {email}",
-        f"Password: {password}",
-        "",
-        "This is shown once. Change it after signing in.",
-    ]
+    lines = [f"E-mail:   {email}", f"Password: {password}", "", "This is shown once. Change it after signing in."]
     width = max(len(line) for line in lines)
     edge = "+" + "-" * (width + 2) + "+"
     return [edge, *(f"| {line.ljust(width)} |" for line in lines), edge]

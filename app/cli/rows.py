@@ -127,10 +127,7 @@ def start_csv(target: IO[str], columns: Sequence[str]) -> Write:
     return lambda values: writer.writerow(_make_cell(values[column]) for column in columns)
 
 
-WRITERS: Final[Mapping[str, Callable[[IO[str], Sequence[str]], Write]]] = {
-    "csv": start_csv,
-    "jsonl": start_json_lines,
-}
+WRITERS: Final[Mapping[str, Callable[[IO[str], Sequence[str]], Write]]] = {"csv": start_csv, "jsonl": start_json_lines}
 
 # What spreadsheets take for a formula. Source: OWASP, "CSV Injection".
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")

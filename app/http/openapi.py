@@ -103,14 +103,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
 
         return decorate
 
-    def _store_endpoint_docs(
-        self,
-        endpoint: str,
-        obj: Any,
-        parameters: Any,
-        tags: Any,
-        **options: Any,
-    ) -> None:
+    def _store_endpoint_docs(self, endpoint: str, obj: Any, parameters: Any, tags: Any, **options: Any) -> None:
         super()._store_endpoint_docs(endpoint, obj, parameters, tags or [self.tag], **options)
         for method in self.HTTP_METHODS:
             doc = self._docs[endpoint].get(method.lower())
@@ -217,17 +210,10 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
 
 def make_api(app: Flask, *, version: str, cookie_name: str) -> Api:
     """Return the application's API, ready for blueprints."""
-    app.config.update(
-        API_TITLE="Gatehouse",
-        API_VERSION=version,
-        OPENAPI_VERSION=OPENAPI_VERSION,
-    )
+    app.config.update(API_TITLE="Gatehouse", API_VERSION=version, OPENAPI_VERSION=OPENAPI_VERSION)
     api = Api(
         spec_kwargs={
-            "info": {
-                "description": _DESCRIPTION,
-                "license": {"name": "MIT", "identifier": "MIT"},
-            },
+            "info": {"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
             "servers": [{"url": "/"}],
         }
     )

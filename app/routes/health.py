@@ -4,14 +4,14 @@ from typing import Any
 
 from flask import Response
 
-from app.extensions import limiter
+from app.database import probe
+from app.extensions import db, limiter
 from app.http.openapi import Blueprint
 from app.http.problems import make_problem
 from app.ratelimit import exempt
 from app.schemas import LiveOutput, ReadyOutput
 from app.security import public
 from app.server import is_draining
-from app.services import health
 from app.utils import AppError
 
 blueprint = Blueprint("health", __name__, description="Health checks for load balancers")
@@ -40,7 +40,7 @@ def get_live() -> dict[str, str]:
 @public
 def get_ready() -> Any:
     """Report whether requests can be answered: 503 while the database is away, or the server is about to stop."""
-    database = health.look_at_database()
+    database = probe(db.engine)
     checks = {"database": database.state, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
     if not database.is_ok:
         return _refuse(NotReady.detail, checks)

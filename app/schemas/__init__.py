@@ -142,10 +142,7 @@ class RateLimitClearInput(Input):
 class PageQuery(Input):
     """Which page of a list."""
 
-    limit = Whole(
-        validate=validate.Range(min=1, max=PAGE_LIMIT),
-        load_default=PAGE_DEFAULT,
-    )
+    limit = Whole(validate=validate.Range(min=1, max=PAGE_LIMIT), load_default=PAGE_DEFAULT)
     cursor = Cursor()
 
 

@@ -40,8 +40,7 @@ _GRANTS: Final = (
     .where(user_roles.c.user_id == User.id)
     .scalar_subquery()
 )
-# What ``SignedInUser`` is made of: no model, one row.
-_USER: Final = (
+ACCOUNT_COLUMNS: Final = (
     User.id,
     User.email,
     User.name,
@@ -50,8 +49,11 @@ _USER: Final = (
     User.created_at,
     User.updated_at,
     User.last_login_at,
-    _GRANTS.label("grants"),
 )
+"""What ``SignedInUser`` and ``ListedUser`` begin with, in their order."""
+
+# What ``SignedInUser`` is made of: no model, one row.
+_USER: Final = (*ACCOUNT_COLUMNS, _GRANTS.label("grants"))
 # Every signed-in request asks it: one row, no model.
 _BY_TOKEN: Final = Lookup(
     sa.select(

@@ -21,18 +21,14 @@ from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
 from .pages import Page, Sort, cut_page, order_page
 from .roles import UngrantablePermission, read_role
-from .sessions import delete_sessions
+from .sessions import ACCOUNT_COLUMNS, delete_sessions
 
 SORTS: Final[Mapping[str, Sort]] = {
-    name: Sort(name, column, User.id, is_descending=name.startswith("-"), is_unique=column is User.email)
-    for name, column in (
-        ("created_at", User.created_at),
-        ("-created_at", User.created_at),
-        ("email", User.email),
-        ("-email", User.email),
-        ("name", User.name),
-        ("-name", User.name),
+    sign + column.key: Sort(
+        sign + column.key, column, User.id, is_descending=sign == "-", is_unique=column is User.email
     )
+    for column in (User.created_at, User.email, User.name)
+    for sign in ("", "-")
 }
 
 
@@ -41,17 +37,6 @@ _ROLE_NAMES: Final = (
     .join(user_roles, user_roles.c.role_id == Role.id)
     .where(user_roles.c.user_id == User.id)
     .scalar_subquery()
-)
-# What ``ListedUser`` begins with, in its order.
-_LISTED: Final = (
-    User.id,
-    User.email,
-    User.name,
-    User.is_active,
-    User.email_verified_at,
-    User.created_at,
-    User.updated_at,
-    User.last_login_at,
 )
 
 
@@ -95,7 +80,7 @@ def list_users(
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
     """
-    query = sa.select(*_LISTED, User.password_hash if with_hashes else sa.null(), _ROLE_NAMES)
+    query = sa.select(*ACCOUNT_COLUMNS, User.password_hash if with_hashes else sa.null(), _ROLE_NAMES)
     if role is not None:
         query = query.where(User.roles.any(Role.name == role))
     if is_active is not None:

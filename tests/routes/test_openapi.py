@@ -139,7 +139,7 @@ def test_the_document_refuses_no_limits_that_are_taken(text: str) -> None:
 
 
 def test_what_not_being_ready_looks_like_is_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.services.health.probe", lambda *_, **__: Health("away"))
+    monkeypatch.setattr("app.routes.health.probe", lambda *_, **__: Health("away"))
     client = APP.test_client()
     body, document = client.get("/readyz").get_json(), client.get("/openapi.json").get_json()
     assert body["checks"] == {"database": "away", "ratelimit": "ok"}
