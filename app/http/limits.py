@@ -33,14 +33,6 @@ def _find_account() -> str:
         return ""
 
 
-def _find_own_account() -> str:
-    return choose_account_name(current_user.user.email) if current_user.is_authenticated else ""
-
-
-def _find_user() -> str:
-    return str(current_user.user.id) if current_user.is_authenticated else ""
-
-
 def _find_token() -> str:
     bearer = request.authorization
     if bearer is None or bearer.type != "bearer" or not bearer.token:
@@ -54,10 +46,12 @@ account: Final = By("account", _find_account)
 A body that names none is refused before any password is checked.
 """
 
-own_account: Final = By(account.kind, _find_own_account)
+own_account: Final = By(
+    account.kind, lambda: choose_account_name(current_user.user.email) if current_user.is_authenticated else ""
+)
 """The account of the signed-in caller; a guess at its password counts with those made while signing in."""
 
-user: Final = By("user", _find_user)
+user: Final = By("user", lambda: str(current_user.user.id) if current_user.is_authenticated else "")
 """The signed-in caller, by the user's id."""
 
 token: Final = By("token", _find_token)

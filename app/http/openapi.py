@@ -67,10 +67,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         super().__init__(name, import_name, **options)
         self.tag = tag or name
 
-    def route(self, rule: str, **options: Any) -> Callable[[View], View]:
-        """Register a view under ``rule``, as Flask does."""
-        decorate: Callable[[View], View] = super().route(rule, **options)
-        return decorate
+    # Flask-Smorest ships no types for its decorators.
+    route: Callable[..., Callable[[View], View]]
+    arguments: Callable[..., Callable[[View], View]]
 
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Callable[[View], View]:
         """Dump what the view returns through ``schema`` and answer ``status_code``."""
@@ -87,11 +86,6 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
 
             return answer  # type: ignore[return-value] # with the view's own parameters
 
-        return decorate
-
-    def arguments(self, schema: Any, **options: Any) -> Callable[[View], View]:
-        """Load the body, or the query, through ``schema`` and hand it to the view first."""
-        decorate: Callable[[View], View] = super().arguments(schema, **options)
         return decorate
 
     def raises(self, *errors: type[AppError]) -> Callable[[View], View]:

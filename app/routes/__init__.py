@@ -9,13 +9,6 @@ from app.http.openapi import Blueprint
 
 from . import audit, auth, docs, health, me, ratelimit, role, user
 
-BLUEPRINTS: Final[tuple[Blueprint, ...]] = (
-    auth.blueprint,
-    me.blueprint,
-    user.blueprint,
-    role.blueprint,
-    ratelimit.blueprint,
-    audit.blueprint,
-    health.blueprint,
-    docs.blueprint,
+BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
+    module.blueprint for module in (auth, me, user, role, ratelimit, audit, health, docs)
 )
