@@ -38,10 +38,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        datetime.datetime: UtcDateTime(),
-        uuid.UUID: sa.Uuid(),
-    }
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime.datetime: UtcDateTime(), uuid.UUID: sa.Uuid()}
 
 
 user_roles = sa.Table(

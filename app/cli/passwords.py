@@ -36,12 +36,7 @@ def ask_password() -> str | None:
     if not sys.stdin.isatty():
         return None
     typed: str = click.prompt(
-        "Password (empty for none)",
-        hide_input=True,
-        confirmation_prompt=True,
-        default="",
-        show_default=False,
-        err=True,
+        "Password (empty for none)", hide_input=True, confirmation_prompt=True, default="", show_default=False, err=True
     )
     return typed or None
 

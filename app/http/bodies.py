@@ -106,13 +106,7 @@ class StrictParser(FlaskParser):
         return MultiDictProxy(req.args, schema)
 
     def handle_error(
-        self,
-        error: ma.ValidationError,
-        req: Request,
-        schema: ma.Schema,
-        *,
-        error_status_code: Any,
-        error_headers: Any,
+        self, error: ma.ValidationError, req: Request, schema: ma.Schema, *, error_status_code: Any, error_headers: Any
     ) -> NoReturn:
         """Raise ``InvalidInput``, which names each wrong field.
 

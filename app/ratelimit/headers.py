@@ -9,12 +9,7 @@ from .store import LIMIT_FIELDS
 _QUOTAS: Final = frozenset({ChargeKind.LASTING, ChargeKind.PROVISIONAL})
 
 
-def make_headers(
-    decision: Decision,
-    *,
-    has_legacy: bool = False,
-    is_given_back: bool = False,
-) -> list[tuple[str, str]]:
+def make_headers(decision: Decision, *, has_legacy: bool = False, is_given_back: bool = False) -> list[tuple[str, str]]:
     """Return the headers that tell ``decision``, for every limit of the request that is a quota.
 
     Limits on refusals are no quota, and would only tell an attacker how many are left. What was charged
