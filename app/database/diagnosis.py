@@ -92,10 +92,7 @@ ADVICE: Final[Mapping[Cause, tuple[str, str]]] = {
         "It takes no more connections.",
         "Raise the server's max_connections, or lower WORKERS, or pool_size and max_overflow in DATABASE_URL.",
     ),
-    "read_only": (
-        "It takes no writes.",
-        "Promote this server, or name the one that takes writes in DATABASE_URL too.",
-    ),
+    "read_only": ("It takes no writes.", "Promote this server, or name the one that takes writes in DATABASE_URL too."),
     "encoding": (
         "The database does not keep all characters: it is not UTF8 (PostgreSQL) or utf8mb4 (MySQL).",
         (
@@ -130,12 +127,7 @@ _MYSQL_CODES: Final[Mapping[int, Cause]] = {
     3159: "tls_wanted",
 }
 # OpenSSL's X509_V_ERR_…; any other one is about who signed it.
-_VERIFICATIONS: Final[Mapping[int, Cause]] = {
-    9: "tls_expired",
-    10: "tls_expired",
-    62: "tls_host",
-    64: "tls_host",
-}
+_VERIFICATIONS: Final[Mapping[int, Cause]] = {9: "tls_expired", 10: "tls_expired", 62: "tls_host", 64: "tls_host"}
 # https://www.postgresql.org/docs/current/protocol-message-formats.html, SSLRequest
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80877103)
 

@@ -242,11 +242,7 @@ _WORDS: Final[Mapping[Dialect, Mapping[str, tuple[str, ...]]]] = {
         "sslmode": ("disable", "prefer", "require", "verify-ca", "verify-full"),
         "prepared_statements": ("on", "off"),
     },
-    "mysql": {
-        "ssl": ("off", "unverified", "on"),
-        "ssl_verify_identity": ("true", "false"),
-        "charset": ("utf8mb4",),
-    },
+    "mysql": {"ssl": ("off", "unverified", "on"), "ssl_verify_identity": ("true", "false"), "charset": ("utf8mb4",)},
 }
 
 

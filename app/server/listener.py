@@ -6,7 +6,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Any, Final
 
 SETTLE_SECONDS: Final = 0.3
 """How long a TCP handshake in progress may take to end: a generous round trip."""
@@ -21,10 +21,6 @@ _DROP_NEW_HANDSHAKES: Final = (
     (0x06, 0, 0, 0),  # drop: ret #0
     (0x06, 0, 0, 0xFFFFFFFF),  # keep: ret #-1
 )
-
-
-class _Listener(Protocol):
-    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
 
 
 class CannotListen(Exception):
@@ -55,7 +51,7 @@ def _explain(error: OSError, host: str, port: int) -> str:
     return f"{host} is not an address of this machine. Set HOST to one that is, such as 127.0.0.1."
 
 
-def stop_handshakes(listeners: Iterable[_Listener]) -> bool:
+def stop_handshakes(listeners: Iterable[Any]) -> bool:
     """Let no new connection begin on ``listeners``, in any process, and say whether that worked.
 
     Closing a listening socket resets the connections that the kernel has completed but nobody has accepted, and
