@@ -3,8 +3,6 @@
 To add a setting, add a field to ``Settings`` and a line to ``.env.example``; a test keeps the two in step.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import ipaddress
@@ -14,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from dotenv import dotenv_values
 
@@ -188,7 +186,7 @@ class Settings:
     shutdown_timeout: int = setting(parse_int(at_least=1, at_most=300), "30")
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Return the settings that ``environ`` spells out, defaults for the rest.
 
         Raises:

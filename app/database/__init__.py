@@ -5,7 +5,7 @@ from .diagnosis import Diagnosis, diagnose
 from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, refuse_duplicate
 from .lookup import Lookup
-from .probe import Health, probe
+from .probe import probe
 from .retry import run_again
 from .transactions import READS_ONCE
 from .url import TLS_WORDS, DatabaseTarget, DatabaseUrlError, parse_database_url

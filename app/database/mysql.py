@@ -1,11 +1,10 @@
 """MySQL and MariaDB through PyMySQL, with deadlines of our own."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import ssl
 import time
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pymysql
@@ -14,12 +13,9 @@ from pymysql.constants import CLIENT, CR, ER, SERVER_STATUS
 
 from .deadlines import Deadline
 from .resolver import resolve
+from .url import DatabaseTarget, Host
 
 if TYPE_CHECKING:
-    from io import BufferedReader
-
-    from .url import DatabaseTarget, Host
-
     _PlainConnection = pymysql.connections.Connection[Any]
 else:
     _PlainConnection = pymysql.connections.Connection  # generic in the stubs only

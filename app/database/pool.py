@@ -1,7 +1,5 @@
 """The pools of connections: nobody waits for one beyond the present time limit, or for a server that is silent."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any, Final, cast
@@ -43,7 +41,7 @@ class Pool(sa.QueuePool):
         self._wait_seconds = timeout
         self._active_at = time.monotonic()
 
-    def recreate(self) -> Pool:
+    def recreate(self) -> "Pool":
         """Return a new pool of the same kind."""
         pool = cast("Pool", super().recreate())
         pool._wait_seconds = self._wait_seconds  # noqa: SLF001 - another of us

@@ -1,11 +1,9 @@
 """Whether the database is there, said at once."""
 
-from __future__ import annotations
-
-import dataclasses
 import os
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Final, Literal
 
 import sqlalchemy as sa
@@ -21,27 +19,15 @@ State = Literal["ok", "read_only", "file_gone", "away"]
 # The execution option of an engine that holds its ``Probe``.
 PROBE: Final = "database_probe"
 LOOK_SECONDS: Final = 1.0
-# dialect -> what to ask, and the last column of every row where writes are taken
-_LOOKS: Final[Mapping[Dialect, tuple[str, str]]] = {
-    "sqlite": ("SELECT 'OFF'", "OFF"),
-    "postgresql": ("SHOW transaction_read_only", "OFF"),
-    "mysql": (LIST_READ_ONLY, "OFF"),
+# dialect -> what to ask; the last column of every row is OFF where writes are taken
+_LOOKS: Final[Mapping[Dialect, str]] = {
+    "sqlite": "SELECT 'OFF'",
+    "postgresql": "SHOW transaction_read_only",
+    "mysql": LIST_READ_ONLY,
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Health:
-    """What a look at the database found."""
-
-    state: State
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether the database answers and takes writes."""
-        return self.state == "ok"
-
-
-def probe(engine: sa.Engine, *, timeout_ms: int = 100) -> Health:
+def probe(engine: sa.Engine, *, timeout_ms: int = 100) -> State:
     """Say how the database of an engine of ``make_engine`` is, in ``timeout_ms`` at most.
 
     The look itself happens in the background, on a connection that is not the pool's, one at a time however many ask: a
@@ -49,7 +35,7 @@ def probe(engine: sa.Engine, *, timeout_ms: int = 100) -> Health:
     takes longer than ``timeout_ms`` is found well the next time.
     """
     background: Probe = engine.get_execution_options()[PROBE]
-    return Health(background.ask(within_seconds=timeout_ms / 1000))
+    return background.ask(within_seconds=timeout_ms / 1000)
 
 
 class Probe:
@@ -66,7 +52,7 @@ class Probe:
         self._pid = os.getpid()
         self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
-        self._looking: _Look | None = None
+        self._looking: Future[State] | None = None
 
     def ask(self, *, within_seconds: float) -> State:
         """Return what the present look finds, or that it finds nothing in time."""
@@ -75,40 +61,34 @@ class Probe:
             self._begin()
         with self._lock:
             if self._looking is None:
-                self._looking = _Look()
+                self._looking = Future()
                 threading.Thread(target=self._run, args=(self._looking,), name="database probe", daemon=True).start()
             look = self._looking
-        return look.state if look.is_over.wait(within_seconds) else "away"
-
-    def _run(self, look: _Look) -> None:
         try:
-            look.state = self._find_state()
+            return look.result(within_seconds)
+        except TimeoutError:
+            return "away"
+
+    def _run(self, look: Future[State]) -> None:
+        state: State = "away"
+        try:
+            state = self._find_state()
         finally:
             with self._lock:
                 self._looking = None
-            look.is_over.set()
+            look.set_result(state)
 
     def _find_state(self) -> State:
-        statement, expected = _LOOKS[self._dialect]
         if self._engine is None:
             self._engine = self._make_engine()
         try:
             if self._file is not None:
                 self._file.check()
             with self._engine.connect().execution_options(**{READS_ONCE: True}) as connection:
-                values = {str(row[-1]).upper() for row in connection.exec_driver_sql(statement)}
+                values = {str(row[-1]).upper() for row in connection.exec_driver_sql(_LOOKS[self._dialect])}
         except DatabaseFileGone:
             return "file_gone"
         except (sa.exc.SQLAlchemyError, DatabaseUnavailable):
             return "away"
-        if self._file is not None and not self._file.is_writable:
-            return "read_only"
-        return "ok" if values == {expected} else "read_only"
-
-
-class _Look:
-    """A look at the database: what it found, once it is over."""
-
-    def __init__(self) -> None:
-        self.state: State = "away"
-        self.is_over = threading.Event()
+        is_writable = self._file is None or self._file.is_writable
+        return "ok" if is_writable and values == {"OFF"} else "read_only"

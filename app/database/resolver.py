@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import threading
+from concurrent.futures import Future
 
 
 def resolve(name: str, port: int, *, within_seconds: float | None) -> tuple[str, ...]:
@@ -16,29 +17,17 @@ def resolve(name: str, port: int, *, within_seconds: float | None) -> tuple[str,
     try:
         return (str(ipaddress.ip_address(name)),)
     except ValueError:
-        lookup = _Lookup(name, port)
-    lookup.start()
-    lookup.join(within_seconds)
-    if lookup.fault is not None:
-        raise lookup.fault
-    if not lookup.ips:
-        raise TimeoutError("the host's name was not resolved in time")
-    return lookup.ips
+        answer: Future[tuple[str, ...]] = Future()
+    threading.Thread(target=_look_up, args=(name, port, answer), name="name lookup", daemon=True).start()
+    return answer.result(within_seconds)
 
 
-class _Lookup(threading.Thread):
-    """One question to the system's resolver."""
-
-    def __init__(self, name: str, port: int) -> None:
-        super().__init__(name="name lookup", daemon=True)
-        self._question = (name, port)
-        self.ips: tuple[str, ...] = ()
-        self.fault: OSError | None = None
-
-    def run(self) -> None:
-        """Ask; whoever asked may have gone."""
-        try:
-            answers = socket.getaddrinfo(*self._question, type=socket.SOCK_STREAM)
-            self.ips = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
-        except (OSError, UnicodeError) as error:
-            self.fault = error if isinstance(error, OSError) else OSError("no host can have this name")
+def _look_up(name: str, port: int, answer: Future[tuple[str, ...]]) -> None:
+    """Ask the system's resolver; whoever waits for the answer may have gone."""
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        answer.set_result(tuple(dict.fromkeys(str(each[4][0]) for each in found)))
+    except OSError as error:
+        answer.set_exception(error)
+    except UnicodeError:
+        answer.set_exception(OSError("no host can have this name"))

@@ -41,8 +41,8 @@ def get_live() -> dict[str, str]:
 def get_ready() -> Any:
     """Report whether requests can be answered: 503 while the database is away, or the server is about to stop."""
     database = probe(db.engine)
-    checks = {"database": database.state, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
-    if not database.is_ok:
+    checks = {"database": database, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
+    if database != "ok":
         return _refuse(NotReady.detail, checks)
     if is_draining():
         return _refuse("The server is about to stop.", checks)

@@ -64,7 +64,7 @@ def count(engine: sa.Engine) -> int:
 
 
 def look(engine: sa.Engine) -> str:
-    return probe(engine, timeout_ms=5000).state
+    return probe(engine, timeout_ms=5000)
 
 
 def test_the_file_and_all_that_is_made_with_it_are_their_owner_s_alone(folder: Path) -> None:
