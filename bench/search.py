@@ -21,7 +21,7 @@ from alembic.operations import Operations
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from app.database import lift_time_limits, make_engine, parse_database_url
+from app.database import lift_time_limits, make_database_file, make_engine, parse_database_url
 from app.database.schema import waiting_for_others
 from app.database.types import ExactString, UtcDateTime
 from app.search import SearchIndex, SearchText, choose_condition, make_search_text
@@ -180,7 +180,9 @@ def main() -> None:
             url = stack.enter_context(Postgres(shared_buffers="512MB")).make_url()
         else:
             url = stack.enter_context(MariaDb(innodb_buffer_pool_size="1G")).make_url()
-        engine = make_engine(parse_database_url(url))
+        target = parse_database_url(url)
+        make_database_file(target)
+        engine = make_engine(target)
         fill(engine, arguments.users)
         measure(engine)
         engine.dispose()

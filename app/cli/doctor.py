@@ -174,7 +174,6 @@ def _check_transport(target: DatabaseTarget) -> Iterator[Finding]:
 def _check_database(settings: Settings) -> Iterator[Finding]:
     setup = "flask --app run setup"
     url = db.engine.url
-    # Connecting would create the file.
     is_missing = db.engine.dialect.name == "sqlite" and url.database and not Path(url.database).exists()
     if is_missing:
         yield Finding("database", FAULT, "There is no database yet.", setup, code="database")

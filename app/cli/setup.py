@@ -2,6 +2,7 @@
 
 import click
 
+from app.database import make_database_file
 from app.extensions import get_settings
 from app.server.listener import CannotListen, check_can_listen
 from app.services import admins
@@ -16,12 +17,13 @@ from .terminal import Failure, OperatorCommand, Report
 @click.option("--check-address", "is_address_checked", is_flag=True, help="First make sure that HOST:PORT is free.")
 def setup_command(*, is_address_checked: bool) -> Report:
     """Apply the migrations and create the first administrator; running it again changes nothing."""
+    settings = get_settings()
     if is_address_checked:
-        settings = get_settings()
         try:
             check_can_listen(settings.host, settings.port)
         except CannotListen as error:
             raise Failure(str(error)) from error
+    make_database_file(settings.database_url)
     before = find_revisions()
     if before.is_ahead:
         raise Failure("A newer version of Gatehouse has changed the database. For details: flask --app run doctor")

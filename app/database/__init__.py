@@ -7,5 +7,6 @@ from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, r
 from .lookup import Lookup
 from .probe import probe
 from .retry import run_again
+from .sqlite_file import make_database_file
 from .transactions import READS_ONCE
 from .url import TLS_WORDS, DatabaseTarget, DatabaseUrlError, parse_database_url

@@ -43,7 +43,7 @@ def make_engine(target: DatabaseTarget, *, most_connections: int | None = None) 
         connect_timeout=min(target.connect_timeout, LOOK_SECONDS),
         statement_timeout=min(target.statement_timeout, LOOK_SECONDS),
     )
-    probe = Probe(target.dialect, lambda: _make_engine(probed, None), file)
+    probe = Probe(target.dialect, lambda: _make_engine(probed, file), file)
     engine.update_execution_options(**{PROBE: probe})
     return engine
 
@@ -58,8 +58,8 @@ def _make_engine(target: DatabaseTarget, file: DatabaseFile | None) -> sa.Engine
         "pool_use_lifo": True,
         "hide_parameters": True,
     }
-    if target.dialect == "sqlite":
-        engine = make_sqlite_engine(target, file or DatabaseFile(Path(target.database)), **options)
+    if file is not None:
+        engine = make_sqlite_engine(target, file, **options)
         ErrorTranslator(None).listen(engine)
         return engine
     if target.dialect == "postgresql":

@@ -34,9 +34,12 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 
 
 class DatabaseFileGone(DatabaseUnavailable):
-    """The file of an SQLite database is no longer the one that was opened."""
+    """The file of an SQLite database is not there, or is no longer the one that was opened."""
 
-    detail = "The database's file was deleted, moved or replaced. Nothing was changed. The operator has to put it back."
+    detail = (
+        "The database's file was deleted, moved or replaced, or never made. Nothing was changed. The operator has to"
+        " put it back, or to run setup."
+    )
 
 
 class Kind(enum.Enum):

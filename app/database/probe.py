@@ -82,8 +82,6 @@ class Probe:
         if self._engine is None:
             self._engine = self._make_engine()
         try:
-            if self._file is not None:
-                self._file.check()
             with self._engine.connect().execution_options(**{READS_ONCE: True}) as connection:
                 values = {str(row[-1]).upper() for row in connection.exec_driver_sql(_LOOKS[self._dialect])}
         except DatabaseFileGone:

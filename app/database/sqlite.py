@@ -23,7 +23,7 @@ def make_sqlite_engine(
     file: DatabaseFile,
     **options: Any,  # noqa: ANN401 - create_engine's own
 ) -> sa.Engine:
-    """Return an engine on ``file``, which is made with its folder where it does not exist yet.
+    """Return an engine on ``file``.
 
     A transaction begun on a connection with the execution option ``is_write`` takes the write lock at once (BEGIN
     IMMEDIATE) and waits in line for it. Any other transaction only reads: it sees one snapshot (with the option
@@ -31,7 +31,7 @@ def make_sqlite_engine(
     that turned to writing half-way could not wait: SQLite answers "database is locked" at once, whatever the busy
     timeout, whenever somebody else wrote since its first read.
     """
-    engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), **options)
+    engine = sa.create_engine(sa.URL.create("sqlite", database=target.database), creator=file.connect, **options)
     timeout_ms = round(target.busy_timeout * 1000)
 
     _watch_file(engine, file)
@@ -62,11 +62,6 @@ def make_sqlite_engine(
 
 def _watch_file(engine: sa.Engine, file: DatabaseFile) -> None:
     """Have ``file`` looked at before each use of ``engine``, and before each commit."""
-
-    @sa.event.listens_for(engine, "do_connect")
-    def open_file(*_arguments: object) -> None:
-        file.open()
-
     sa.event.listen(engine, "checkout", file.check)
 
     @sa.event.listens_for(engine, "commit")

@@ -1,13 +1,37 @@
-"""The file of an SQLite database: made for its owner alone, and watched in case somebody takes it away."""
+"""The file of an SQLite database: made by a migration alone, and watched in case somebody takes it away."""
 
 import contextlib
 import logging
 import os
+import sqlite3
 from pathlib import Path
 
 from .faults import DatabaseFileGone, DatabaseUnavailable
+from .url import DatabaseTarget
 
 logger = logging.getLogger(__name__)
+
+
+def make_database_file(target: DatabaseTarget) -> None:
+    """Make the file of an SQLite database and its folders where there are none, readable by their owner only.
+
+    Only what is about to make the tables does so: a server would answer from an empty file as if all were gone.
+
+    Raises:
+        DatabaseUnavailable: it cannot be made.
+    """
+    if target.dialect != "sqlite":
+        return
+    path = Path(target.database)
+    try:
+        for folder in reversed(path.parents):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        # Whatever the umask; SQLite gives the files beside it the same mode.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError as error:
+        raise DatabaseUnavailable(f"The database's file cannot be made: {error.strerror}.") from error
 
 
 class DatabaseFile:
@@ -19,45 +43,38 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._uri = f"{path.absolute().as_uri()}?mode=rw"
         # Device and inode, once there is a file: it may be taken away before the first connection is made.
         self._identity = self._find_identity()
         self._is_gone = False
 
-    def open(self) -> None:
-        """Make the file and its folders if this is their first use, readable by their owner only.
+    def connect(self) -> sqlite3.Connection:
+        """Return a new connection. Left to itself SQLite would make an empty file where there is none.
 
         Raises:
-            DatabaseFileGone: it is not the file that earlier connections were made to.
-            DatabaseUnavailable: it cannot be made.
+            DatabaseFileGone: there is no file, or not the one that earlier connections were made to.
+            sqlite3.OperationalError: it cannot be opened.
         """
-        if self._identity is not None:
-            self.check()
-            return
-        try:
-            self._make()
-        except OSError as error:
-            raise DatabaseUnavailable(f"The database's file cannot be made: {error.strerror}.") from error
-        self._identity = self._find_identity()
-
-    def _make(self) -> None:
-        for folder in reversed([self.path.parent, *self.path.parent.parents]):
-            if not folder.exists():
-                folder.mkdir(mode=0o700, exist_ok=True)
-        # Whatever the umask; SQLite gives the files beside it the same mode.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        self.check()
+        return sqlite3.connect(self._uri, uri=True, check_same_thread=False)
 
     def check(self, *_event: object) -> None:
         """Make sure that the file is still the one that connections were made to; it costs one system call.
 
         Raises:
-            DatabaseFileGone: it was deleted, moved or replaced.
+            DatabaseFileGone: it was deleted, moved or replaced, or never made.
         """
-        is_gone = self._identity is not None and self._find_identity() != self._identity
+        found = self._find_identity()
+        if self._identity is None:
+            self._identity = found
+        is_gone = found is None or found != self._identity
         if is_gone is not self._is_gone:
             self._is_gone = is_gone
             if is_gone:
-                logger.error("the database's file was deleted, moved or replaced: put it back, or restart the server")
+                logger.error(
+                    "the database's file was deleted, moved or replaced, or never made: put it back, or run setup and"
+                    " restart the server"
+                )
             else:
                 logger.warning("the database's file is back")
         if is_gone:

@@ -3,10 +3,10 @@
 from alembic import context
 from alembic.runtime.migration import MigrationContext
 
-from app.database import lift_time_limits, resumable_migrations
+from app.database import lift_time_limits, make_database_file, resumable_migrations
 from app.database.locks import hold_lock
 from app.database.schema import find_orphans, keeping_referring_rows, limit_lock_waits, retry_while_locked
-from app.extensions import db
+from app.extensions import db, get_settings
 from app.models import Base
 from app.search import is_search_object
 
@@ -28,6 +28,7 @@ def run_migrations() -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
+    make_database_file(get_settings().database_url)
     # Two servers that start at once must not both create the tables.
     with hold_lock(db.engine, "migrations"):
         retry_while_locked(_migrate)

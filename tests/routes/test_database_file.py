@@ -12,11 +12,13 @@ from tests.factories import PASSWORD, Browser
 from tests.servers.harness.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
 
 @pytest.mark.only_on("sqlite", reason="it is about a file")
-def test_without_its_file_nothing_is_stored_and_readiness_says_why(app: Flask) -> None:
+def test_without_its_file_nothing_is_stored_and_readiness_says_why(app: Flask, make_app: Callable[..., Flask]) -> None:
     browser = Browser(app)
     with app.app_context():
         path = Path(db.engine.url.database or "")
@@ -36,6 +38,12 @@ def test_without_its_file_nothing_is_stored_and_readiness_says_why(app: Flask) -
     assert (refused.status_code, refused.get_json()["code"]) == (503, "database_file_gone")
     assert int(refused.headers["Retry-After"]) >= 1
     wait_for("file_gone", 503)
+    # A worker that starts meanwhile finds no file, and makes none.
+    beginner = Browser(make_app())
+    refused = beginner.post("/api/v1/auth/register", body)
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "database_file_gone")
+    assert not path.exists()
     moved.rename(path)
+    assert beginner.get("/api/v1/auth/csrf").status_code == 200
     assert browser.post("/api/v1/auth/register", body).status_code == 201
     wait_for("ok", 200)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from app.database import DatabaseUnavailable, make_engine, parse_database_url, probe
+from app.database import DatabaseUnavailable, make_database_file, make_engine, parse_database_url, probe
 from app.database.probe import PROBE
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ TRANSACTIONS = 150
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/new/folder/app.db"
+    url = f"sqlite:///{tmp_path}/new/folder/app.db"
+    make_database_file(parse_database_url(url))
+    return url
 
 
 def create_counters(url: str) -> None:

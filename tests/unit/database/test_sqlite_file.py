@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.database import DatabaseUnavailable, make_engine, parse_database_url, probe
+from app.database import DatabaseUnavailable, make_database_file, make_engine, parse_database_url, probe
 from app.database.faults import DatabaseFileGone
 from app.database.retry import run_again
+from app.database.sqlite_file import DatabaseFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,13 @@ def without_privilege() -> Iterator[None]:
             os.seteuid(0)
 
 
+def open_new(path: Path) -> sa.Engine:
+    """Make a file and return an engine on it."""
+    target = parse_database_url(f"sqlite:///{path}")
+    make_database_file(target)
+    return make_engine(target)
+
+
 def create_table(engine: sa.Engine) -> None:
     with engine.connect().execution_options(is_write=True) as connection:
         connection.exec_driver_sql("CREATE TABLE entries (number INTEGER)")
@@ -70,7 +78,7 @@ def look(engine: sa.Engine) -> str:
 def test_the_file_and_all_that_is_made_with_it_are_their_owner_s_alone(folder: Path) -> None:
     former = os.umask(0)
     try:
-        engine = make_engine(parse_database_url(f"sqlite:///{folder}/new/deeper/app.db"))
+        engine = open_new(folder / "new/deeper/app.db")
         create_table(engine)
     finally:
         os.umask(former)
@@ -80,12 +88,45 @@ def test_the_file_and_all_that_is_made_with_it_are_their_owner_s_alone(folder: P
     engine.dispose()
 
 
+def test_an_engine_makes_no_file_where_there_is_none_and_uses_the_one_that_a_migration_makes(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder / "app.db"
+    engine = make_engine(parse_database_url(f"sqlite:///{path}"))
+    for _ in range(2):
+        with pytest.raises(DatabaseFileGone):
+            insert(engine)
+    assert look(engine) == "file_gone"
+    assert not path.exists()
+    assert [record.levelname for record in caplog.records if "the database's file" in record.getMessage()] == ["ERROR"]
+    make_database_file(parse_database_url(f"sqlite:///{path}"))
+    create_table(engine)
+    insert(engine)
+    assert count(engine) == 1
+    assert look(engine) == "ok"
+    engine.dispose()
+
+
+def test_a_file_that_goes_away_while_it_is_opened_is_not_made_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "app #%20.db"
+    engine = open_new(path)
+    create_table(engine)
+    engine.dispose()
+    path.unlink()
+    monkeypatch.setattr(DatabaseFile, "check", lambda _file: None)
+    with pytest.raises(DatabaseUnavailable, match="cannot be opened"):
+        count(engine)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
 def test_a_file_that_is_taken_away_takes_no_write_and_is_used_again_when_it_is_back(
     folder: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, kept = folder / "app.db", folder / "kept.db"
-    engine = make_engine(parse_database_url(f"sqlite:///{path}"))
+    engine = open_new(path)
     create_table(engine)
     insert(engine)
     assert look(engine) == "ok"
@@ -113,7 +154,7 @@ def test_a_file_that_is_taken_away_takes_no_write_and_is_used_again_when_it_is_b
 
 def test_a_file_that_is_taken_away_under_a_transaction_does_not_get_its_commit(folder: Path) -> None:
     path = folder / "app.db"
-    engine = make_engine(parse_database_url(f"sqlite:///{path}"))
+    engine = open_new(path)
     create_table(engine)
     with engine.connect().execution_options(is_write=True) as connection:
         connection.exec_driver_sql("INSERT INTO entries VALUES (1)")
@@ -128,7 +169,7 @@ def test_a_file_that_is_taken_away_under_a_transaction_does_not_get_its_commit(f
 def test_a_file_that_was_read_only_for_a_moment_takes_writes_again(folder: Path) -> None:
     path = folder / "app.db"
     with without_privilege():
-        engine = make_engine(parse_database_url(f"sqlite:///{path}"))
+        engine = open_new(path)
         create_table(engine)
         engine.dispose()
         path.chmod(0o400)
@@ -144,20 +185,20 @@ def test_a_file_that_was_read_only_for_a_moment_takes_writes_again(folder: Path)
 
 def test_a_folder_that_cannot_be_written_to_is_named_as_the_reason(folder: Path) -> None:
     with without_privilege():
-        engine = make_engine(parse_database_url(f"sqlite:///{folder}/app.db"))
+        engine = open_new(folder / "app.db")
         create_table(engine)
         engine.dispose()
         (folder / "closed").mkdir(mode=0o500)
         with pytest.raises(DatabaseUnavailable, match="cannot be made: Permission denied"):
-            count(make_engine(parse_database_url(f"sqlite:///{folder}/closed/app.db")))
+            open_new(folder / "closed/app.db")
 
 
 @pytest.mark.parametrize(("closed", "mode", "open_mode"), [("app.db", 0o000, 0o600), (".", 0o555, 0o777)])
 def test_a_file_or_folder_that_was_closed_for_a_moment_is_named_and_used_again(
     folder: Path, closed: str, mode: int, open_mode: int
 ) -> None:
-    engine = make_engine(parse_database_url(f"sqlite:///{folder}/app.db"))
     with without_privilege():
+        engine = open_new(folder / "app.db")
         create_table(engine)
         engine.dispose()
     (folder / closed).chmod(mode)
@@ -174,7 +215,7 @@ def test_a_file_or_folder_that_was_closed_for_a_moment_is_named_and_used_again(
 def test_a_look_tells_of_a_file_and_a_folder_that_cannot_be_written_to(
     folder: Path, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = make_engine(parse_database_url(f"sqlite:///{folder}/app.db"))
+    engine = open_new(folder / "app.db")
     create_table(engine)
     assert look(engine) == "ok"
     # For root every file can be written to, unless the whole file system is read-only.

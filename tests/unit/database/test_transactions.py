@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from app.database import READS_ONCE, make_engine, parse_database_url
+from app.database import READS_ONCE, make_database_file, make_engine, parse_database_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = make_engine(parse_database_url(f"sqlite:///{tmp_path}/app.db"))
+    target = parse_database_url(f"sqlite:///{tmp_path}/app.db")
+    make_database_file(target)
+    engine = make_engine(target)
     with engine.connect().execution_options(is_write=True) as connection:
         connection.execute(sa.text("CREATE TABLE entries (number INTEGER NOT NULL)"))
         connection.commit()
