@@ -34,7 +34,15 @@ class Connect(Protocol):
 class RedisConnection:
     """An open connection: used by one thread at a time, and dropped after its first failure."""
 
-    __slots__ = ("_connection", "_has_kernel_timeout", "_socket", "_timeout_seconds", "generation", "used_at")
+    __slots__ = (
+        "_connection",
+        "_has_kernel_timeout",
+        "_received",
+        "_socket",
+        "_timeout_seconds",
+        "generation",
+        "used_at",
+    )
 
     def __init__(self, connection: Connection, *, timeout_seconds: float, generation: int = 0) -> None:
         """Open ``connection``; this may take as long as its own timeouts, so it belongs on a background thread.
@@ -47,6 +55,8 @@ class RedisConnection:
         assert isinstance(raw, socket.socket)  # noqa: S101 - connect() either made one or raised
         self._connection = connection
         self._socket = raw
+        # The beginning of replies whose rest was not there in time.
+        self._received = b""
         self._timeout_seconds = 0.0
         # A kernel timeout saves the poll() before every read and write that Python's own timeouts cost.
         self._has_kernel_timeout = HAS_KERNEL_TIMEOUTS and not isinstance(raw, ssl.SSLSocket)
@@ -80,29 +90,25 @@ class RedisConnection:
         """Return the replies to what was sent, before ``deadline`` (on the monotonic clock).
 
         Raises:
-            ConnectionFailed: the connection is of no further use; whether the commands were carried out is unknown.
+            ConnectionFailed: whether the commands were carried out is unknown. After a silence the rest may be asked
+                for again; else the connection is of no further use.
         """
+        data = self._received
         try:
-            data = self._socket.recv(_READ_SIZE)
-            while True:
+            while more := self._socket.recv(_READ_SIZE):
+                data += more
                 replies = parse_replies(data, replies_count)
                 if replies is not None:
+                    self._received = b""
                     return replies
-                if not data:
-                    raise ConnectionFailed("the server closed the connection")
-                data = self._read_more(data, deadline)
+                # What has arrived meanwhile is read however late it is: the delay may well be this thread's own.
+                self._set_timeout(max(deadline - time.monotonic(), LAST_LOOK_SECONDS))
+        except ValueError:  # what should be a length is no number
+            raise ConnectionFailed("the answer is not in Redis' protocol") from None
         except OSError as error:
+            self._received = data
             raise ConnectionFailed(type(error).__name__, is_silence=isinstance(error, _SILENCES)) from error
-
-    def _read_more(self, data: bytes, deadline: float) -> bytes:
-        usual_seconds = self._timeout_seconds
-        # What has arrived meanwhile is read however late it is: the delay may well be this thread's own.
-        self._set_timeout(max(deadline - time.monotonic(), LAST_LOOK_SECONDS))
-        more = self._socket.recv(_READ_SIZE)
-        self._set_timeout(usual_seconds)
-        if not more:
-            raise ConnectionFailed("the server closed the connection")
-        return data + more
+        raise ConnectionFailed("the server closed the connection")
 
     def limit_wait(self, seconds: float) -> None:
         """Wait at most ``seconds`` for an answer from now on."""

@@ -25,6 +25,7 @@ class Fault:
         is_hanging: hold everything back until the fault is over, then pass it on.
         delay_seconds: wait that long before passing on each piece of a reply.
         bytes_per_piece: pass replies on in pieces of this many bytes, each delayed.
+        is_first_piece_prompt: do not delay the first of them.
         cut_after_bytes: pass on so many bytes of the replies that follow, then close.
         is_cut_before_reply: pass on the next request and close instead of passing on its reply.
     """
@@ -33,6 +34,7 @@ class Fault:
     is_hanging: bool = False
     delay_seconds: float = 0.0
     bytes_per_piece: int = CHUNK_BYTES
+    is_first_piece_prompt: bool = False
     cut_after_bytes: int | None = None
     is_cut_before_reply: bool = False
 
@@ -148,6 +150,7 @@ class Proxy:
             self._replies_before_cut = self._replies_before_cut - 1 if self._replies_before_cut else None
             if self._replies_before_cut is None:
                 return False
+        is_first = True
         while data:
             fault = self.fault
             if fault.is_silent:
@@ -155,8 +158,9 @@ class Proxy:
             if fault.is_cut_before_reply:
                 return False
             piece, data = data[: fault.bytes_per_piece], data[fault.bytes_per_piece :]
-            if fault.delay_seconds:
+            if fault.delay_seconds and not (is_first and fault.is_first_piece_prompt):
                 time.sleep(fault.delay_seconds)
+            is_first = False
             if fault.cut_after_bytes is not None:
                 client.sendall(piece[: fault.cut_after_bytes])
                 return False

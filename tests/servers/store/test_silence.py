@@ -63,6 +63,18 @@ def test_a_silence_that_ends_soon_is_no_outage(
     assert not caplog.records
 
 
+def test_a_strict_decision_hears_an_answer_that_comes_in_two_pieces(server: RedisServer) -> None:
+    with Proxy(server.port) as proxy:
+        engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"))
+        wait_until(lambda: not ask(engine).is_local)
+        proxy.fault = Fault(bytes_per_piece=30, delay_seconds=0.08, is_first_piece_prompt=True)
+        decision = ask(engine, "in pieces", plan=STRICT)
+        assert not decision.is_local
+        assert decision.outcomes[0].remaining == 999
+        assert not engine.is_degraded
+        engine.close()
+
+
 def test_a_strict_decision_hears_an_answer_that_is_late(server: RedisServer) -> None:
     with Proxy(server.port) as proxy:
         engine = Engine(parse_storage_uri(f"redis://127.0.0.1:{proxy.port}"))

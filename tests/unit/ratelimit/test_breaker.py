@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, cast
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from app.ratelimit.redis.breaker import TRANSITIONS, CircuitBreaker, Event, State
+from app.ratelimit.redis.connection import RedisConnection
 from app.ratelimit.redis.pool import IDLE_CHECK_SECONDS, ConnectionPool
+from app.ratelimit.redis.protocol import ConnectionFailed
 
 if TYPE_CHECKING:
-    from app.ratelimit.redis.connection import RedisConnection
+    from collections.abc import Iterator
+
+    from redis.connection import Connection
 
 WAYS = {
     State.CLOSED: [],
@@ -110,3 +115,46 @@ def test_nobody_waits_for_a_connection_longer_than_it_is_worthwhile() -> None:
     with pool._condition:
         assert pool.wait(time.monotonic() + 60, is_worthwhile=lambda: False) is None
         assert pool.wait(time.monotonic() - 1, is_worthwhile=lambda: True) is None
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[RedisConnection, socket.socket]]:
+    """A connection, and the end of it that a server would have."""
+    ours, theirs = socket.socketpair()
+
+    class Paired:
+        def connect(self) -> None:
+            pass
+
+        def _get_socket(self) -> socket.socket:
+            return ours
+
+        def disconnect(self) -> None:
+            ours.close()
+
+    connection = RedisConnection(cast("Connection", Paired()), timeout_seconds=0.01)
+    with theirs:
+        yield connection, theirs
+    connection.close()
+
+
+def test_an_answer_in_two_pieces_with_a_silence_between_them_is_heard_whole(
+    line: tuple[RedisConnection, socket.socket],
+) -> None:
+    connection, server = line
+    server.sendall(b"$6\r\nwho")
+    with pytest.raises(ConnectionFailed) as silence:
+        connection.receive(1, time.monotonic())
+    assert silence.value.is_silence
+    server.sendall(b"le\n\r\n")
+    assert connection.receive(1, time.monotonic()) == [b"whole\n"]
+    server.sendall(b":7\r\n")
+    assert connection.receive(1, time.monotonic()) == [7]
+
+
+def test_a_length_that_is_no_number_is_no_answer_of_redis(line: tuple[RedisConnection, socket.socket]) -> None:
+    connection, server = line
+    server.sendall(b"$many\r\n")
+    with pytest.raises(ConnectionFailed) as failure:
+        connection.receive(1, time.monotonic())
+    assert not failure.value.is_silence
