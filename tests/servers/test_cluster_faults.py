@@ -150,6 +150,26 @@ def test_a_killed_master_is_replaced_by_its_replica(cluster: Cluster, engine: En
     wait_until(lambda: cluster.is_ok(master))
 
 
+def test_a_replica_that_lagged_behind_its_master_gives_no_process_a_second_chance(
+    cluster: Cluster, engine: Engine
+) -> None:
+    guesses = Charge(compile_plan("10/hour", scope="guesses", is_strict=True), "lagging")
+    wait_until(lambda: len(cluster.masters()) == 3)
+    master = cluster.find_owner(find_slot("lagging"))
+    wait_until(lambda: find_replica(cluster, master.port) is not None)
+    replica = find_replica(cluster, master.port)
+    assert all(engine.decide(guesses).is_admitted for _ in range(10))
+    with replica.client() as client:
+        client.execute_command("CLUSTER FAILOVER")
+        wait_until(lambda: replica in cluster.masters())
+        # As if it had never heard of them.
+        client.flushall()
+    # The first is still sent to the old master, which redirects it.
+    assert not any(engine.decide(guesses).is_admitted for _ in range(30))
+    wait_until(lambda: not engine.decide(guesses._replace(cost=0)).is_local)
+    assert not engine.decide(guesses).is_admitted
+
+
 def test_a_cluster_may_be_away_at_the_start() -> None:
     engine = Engine(parse_storage_uri(f"redis+cluster://127.0.0.1:{find_free_port()},127.0.0.1:{find_free_port()}"))
     started = time.monotonic()

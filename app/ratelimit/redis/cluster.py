@@ -114,6 +114,8 @@ class ClusterTopology:
         slot_text, _, place = error.detail.partition(" ")
         host, _, port = place.rpartition(":")
         target = self._get_server((host or self._uri.hosts[0][0], int(port)))
+        # Whoever asked the one is answered by the other, with the memory of the other.
+        server.pool.reconnected_at = max(server.pool.reconnected_at, target.pool.reconnected_at)
         if error.code == "MOVED":
             self._slots[int(slot_text)] = target
             return target.call(payload, replies_count, now=began, is_late=True)
@@ -133,6 +135,9 @@ class ClusterTopology:
                     on_change=self._note_change,
                     redirect=self._redirect,
                 )
+                if self._is_known:
+                    # A replica that was promoted may have lagged behind its master.
+                    server.pool.reconnected_at = time.monotonic()
         if server is None:
             raise StoreUnavailable("closed")
         return server
