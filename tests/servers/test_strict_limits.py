@@ -32,8 +32,16 @@ def start(stack: ExitStack, *ports: int) -> list[Engine]:
     engines = [Engine(parse_storage_uri(f"redis://127.0.0.1:{port}"), workers=len(ports)) for port in ports]
     for engine in engines:
         stack.callback(engine.close)
-        wait_until(lambda engine=engine: not engine.decide(Charge(STRICT, "warm", 0)).is_local)  # type: ignore[misc]
+    wait_for_all(engines, is_local=False)
     return engines
+
+
+def wait_for_all(engines: Sequence[Engine], *, is_local: bool) -> None:
+    """Return when every process decides by itself, or every one by the store."""
+    for engine in engines:
+        wait_until(
+            lambda engine=engine: engine.decide(Charge(STRICT, "warm", 0)).is_local is is_local  # type: ignore[misc]
+        )
 
 
 def guess(engines: Sequence[Engine]) -> int:
@@ -63,7 +71,27 @@ def test_a_store_that_comes_back_empty_admits_the_amount_once_more_and_no_proces
         server.start()
         # What the first admitted before, it remembers: nobody gets a second chance from it.
         assert guess(engines[:1]) == 0
-        assert guess(engines) <= AMOUNT
+        wait_for_all(engines, is_local=False)
+        assert guess(engines) == AMOUNT
+
+
+@pytest.mark.parametrize("processes", PROCESSES)
+def test_processes_that_find_an_empty_store_late_admit_their_shares_beside_the_amount_once(
+    server: RedisServer, processes: int
+) -> None:
+    share = max(1, AMOUNT // processes)
+    with ExitStack() as stack, Proxy(server.port) as proxy:
+        engines = start(stack, server.port, *[proxy.port] * (processes - 1))
+        proxy.refuse()
+        server.kill()
+        server.start()
+        wait_for_all(engines[:1], is_local=False)
+        wait_for_all(engines[1:], is_local=True)
+        assert guess(engines) == AMOUNT + (processes - 1) * share
+        # In the next outage every share is spent already.
+        server.kill()
+        wait_for_all(engines, is_local=True)
+        assert guess(engines) == 0
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
@@ -72,7 +100,7 @@ def test_processes_that_are_cut_off_admit_their_shares_beside_the_amount(server:
     with ExitStack() as stack, Proxy(server.port) as proxy:
         engines = start(stack, server.port, *[proxy.port] * (processes - 1))
         proxy.refuse()
-        wait_until(lambda: all(engine.decide(Charge(STRICT, "warm", 0)).is_local for engine in engines[1:]))
+        wait_for_all(engines[1:], is_local=True)
         assert guess(engines) == AMOUNT + (processes - 1) * share
 
 
@@ -80,7 +108,7 @@ def test_a_store_that_nobody_has_is_one_amount_for_all(server: RedisServer) -> N
     with ExitStack() as stack:
         engines = start(stack, *[server.port] * 5)
         server.kill()
-        wait_until(lambda: all(engine.decide(Charge(STRICT, "warm", 0)).is_local for engine in engines))
+        wait_for_all(engines, is_local=True)
         assert guess(engines) == AMOUNT
 
 
