@@ -134,8 +134,8 @@ def parse_database_url(text: str) -> DatabaseTarget:
         raise DatabaseUrlError("a URL such as " + " or ".join(EXAMPLES.values()))
     location, _, query = rest.partition("?")
     if dialect == "sqlite":
-        target = DatabaseTarget(dialect=dialect, database=_parse_path(location), text=text)
-        return dataclasses.replace(target, **_Parameters(dialect, query).options())
+        path = _parse_path(location)
+        return DatabaseTarget(dialect=dialect, database=path, text=text, **_read_parameters(dialect, query))
     authority, slash, database = location.partition("/")
     if "@" in database or "@" in query:
         raise DatabaseUrlError("special characters percent-encoded in user and password: @ as %40, / as %2F, ? as %3F")
@@ -143,16 +143,15 @@ def parse_database_url(text: str) -> DatabaseTarget:
         raise DatabaseUrlError(f"one database's name after the host, as in {EXAMPLES[dialect]}")
     credentials, _, hosts = authority.rpartition("@")
     user, _, password = credentials.partition(":")
-    target = DatabaseTarget(
+    return DatabaseTarget(
         dialect=dialect,
         database=_decode(database),
         hosts=_parse_hosts(hosts, dialect),
         user=_decode(user),
         password=_decode(password),
         text=text,
+        **_read_parameters(dialect, query),
     )
-    parameters = _Parameters(dialect, query)
-    return parameters.add_tls(dataclasses.replace(target, **parameters.options()))
 
 
 def _parse_path(location: str) -> str:
@@ -230,11 +229,11 @@ _NUMBERS: Final[Mapping[Dialect, Mapping[str, Callable[[str], float]]]] = {
     "postgresql": {**_POOL, **_NETWORK},
     "mysql": {**_POOL, **_NETWORK},
 }
-# parameter -> the field of DatabaseTarget that holds the file's path
-_FILES: Final[Mapping[Dialect, Mapping[str, str]]] = {
-    "sqlite": {},
-    "postgresql": {"sslrootcert": "tls_ca", "sslcert": "tls_certificate", "sslkey": "tls_key"},
-    "mysql": {"ssl_ca": "tls_ca", "ssl_cert": "tls_certificate", "ssl_key": "tls_key"},
+# What the files of the CA, of the client's certificate and of its key are called.
+_FILES: Final[Mapping[Dialect, tuple[str, ...]]] = {
+    "sqlite": (),
+    "postgresql": ("sslrootcert", "sslcert", "sslkey"),
+    "mysql": ("ssl_ca", "ssl_cert", "ssl_key"),
 }
 _WORDS: Final[Mapping[Dialect, Mapping[str, tuple[str, ...]]]] = {
     "sqlite": {},
@@ -246,71 +245,66 @@ _WORDS: Final[Mapping[Dialect, Mapping[str, tuple[str, ...]]]] = {
 }
 
 
-class _Parameters:
-    """The parameters after the question mark, each known, given once and of the right kind."""
+def _read_parameters(dialect: Dialect, query: str) -> dict[str, Any]:
+    """Return the fields of the target that ``query``, after the question mark, gives."""
+    values = _split_parameters(dialect, query)
+    options: dict[str, Any] = {}
+    for name, parse in _NUMBERS[dialect].items():
+        if name in values:
+            try:
+                options[name] = parse(values[name])
+            except DatabaseUrlError as error:
+                raise DatabaseUrlError(f"the parameter {name} as {error}") from None
+    if "prepared_statements" in values:
+        options["prepared_statements"] = values["prepared_statements"] == "on"
+    return options if dialect == "sqlite" else options | _read_tls(dialect, values)
 
-    def __init__(self, dialect: Dialect, query: str) -> None:
-        self._dialect = dialect
-        self._values: dict[str, str] = {}
-        allowed = [*_NUMBERS[dialect], *_FILES[dialect], *_WORDS[dialect]]
-        for pair in filter(None, query.split("&")):
-            name, _, value = pair.partition("=")
-            if name not in allowed:
-                raise DatabaseUrlError(_describe_unknown(name, allowed))
-            if name in self._values:
-                raise DatabaseUrlError(f"the parameter {name} once")
-            self._values[name] = _decode(value)
-        for name, words in _WORDS[dialect].items():
-            if self._values.get(name, words[0]) not in words:
-                raise DatabaseUrlError(f"the parameter {name} as {' or '.join(words)}")
 
-    def options(self) -> dict[str, Any]:
-        """Return what was given, but for encryption."""
-        options: dict[str, Any] = {}
-        for name, parse in _NUMBERS[self._dialect].items():
-            if name in self._values:
-                try:
-                    options[name] = parse(self._values[name])
-                except DatabaseUrlError as error:
-                    raise DatabaseUrlError(f"the parameter {name} as {error}") from None
-        if "prepared_statements" in self._values:
-            options["prepared_statements"] = self._values["prepared_statements"] == "on"
-        return options
+def _split_parameters(dialect: Dialect, query: str) -> dict[str, str]:
+    """Return the parameters, each known and given once, words checked."""
+    values: dict[str, str] = {}
+    allowed = [*_NUMBERS[dialect], *_FILES[dialect], *_WORDS[dialect]]
+    for pair in filter(None, query.split("&")):
+        name, _, value = pair.partition("=")
+        if name not in allowed:
+            raise DatabaseUrlError(_describe_unknown(name, allowed))
+        if name in values:
+            raise DatabaseUrlError(f"the parameter {name} once")
+        values[name] = _decode(value)
+    for name, words in _WORDS[dialect].items():
+        if values.get(name, words[0]) not in words:
+            raise DatabaseUrlError(f"the parameter {name} as {' or '.join(words)}")
+    return values
 
-    def add_tls(self, target: DatabaseTarget) -> DatabaseTarget:
-        """Return ``target`` with what the URL says about encryption."""
-        files: dict[str, Any] = {
-            field: self._file(name) for name, field in _FILES[self._dialect].items() if name in self._values
-        }
-        if ("tls_certificate" in files) != ("tls_key" in files):
-            raise DatabaseUrlError(f"both or neither of {' and '.join(list(_FILES[self._dialect])[1:])}")
-        mode = self._find_mode(default="verify-full" if files else "prefer")
-        off = "sslmode=disable" if self._dialect == "postgresql" else "ssl=off"
-        if mode == "disable" and files:
-            raise DatabaseUrlError(f"either {off} or certificates, not both")
-        if mode == "verify-ca" and "tls_ca" not in files:
-            raise DatabaseUrlError(f"{next(iter(_FILES[self._dialect]))}, without which no host name means no check")
-        return dataclasses.replace(target, tls_mode=mode, **files)
 
-    def _find_mode(self, *, default: TlsMode) -> TlsMode:
-        if self._dialect == "postgresql":
-            mode: TlsMode = self._values.get("sslmode", default)  # type: ignore[assignment] # one of _WORDS
-            return mode
-        identity, word = self._values.get("ssl_verify_identity"), self._values.get("ssl")
-        if identity is not None and word in {"off", "unverified"}:
-            raise DatabaseUrlError(f"either ssl={word} or ssl_verify_identity, not both")
-        if word == "unverified" and "ssl_ca" in self._values:
-            raise DatabaseUrlError("either ssl=unverified or ssl_ca, not both")
-        if identity is not None:
-            return "verify-full" if identity == "true" else "verify-ca"
-        modes: dict[str | None, TlsMode] = {"off": "disable", "unverified": "require", "on": "verify-full"}
-        return modes.get(word, default)
-
-    def _file(self, name: str) -> str:
-        path = self._values[name]
-        if not Path(path).is_file():
+def _read_tls(dialect: Dialect, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the parameters say about encryption."""
+    ca, certificate, key = _FILES[dialect]
+    files = [name for name in _FILES[dialect] if name in values]
+    for name in files:
+        if not Path(values[name]).is_file():
             raise DatabaseUrlError(f"an existing file as {name}")
-        return path
+    if (certificate in files) != (key in files):
+        raise DatabaseUrlError(f"both or neither of {certificate} and {key}")
+    mode = _find_mode(values, default="verify-full" if files else "prefer")
+    if mode == "disable" and files:
+        raise DatabaseUrlError(f"either {TLS_WORDS[dialect][1]} or certificates, not both")
+    if mode == "verify-ca" and ca not in files:
+        raise DatabaseUrlError(f"{ca}, without which no host name means no check")
+    paths = {"tls_ca": values.get(ca), "tls_certificate": values.get(certificate), "tls_key": values.get(key)}
+    return {"tls_mode": mode, **paths}
+
+
+def _find_mode(values: Mapping[str, str], *, default: TlsMode) -> TlsMode:
+    identity, word = values.get("ssl_verify_identity"), values.get("ssl")
+    if identity is not None and word in {"off", "unverified"}:
+        raise DatabaseUrlError(f"either ssl={word} or ssl_verify_identity, not both")
+    if word == "unverified" and "ssl_ca" in values:
+        raise DatabaseUrlError("either ssl=unverified or ssl_ca, not both")
+    if identity is not None:
+        return "verify-full" if identity == "true" else "verify-ca"
+    modes: dict[str | None, TlsMode] = {"off": "disable", "unverified": "require", "on": "verify-full"}
+    return values.get("sslmode") or modes.get(word, default)  # type: ignore[return-value] # one of _WORDS
 
 
 def _describe_unknown(name: str, allowed: list[str]) -> str:
