@@ -19,26 +19,29 @@ class LockTimeout(RuntimeError):  # Flask-Migrate shows these without a tracebac
 
 
 @contextmanager
-def hold_lock(engine: sa.Engine, name: str, *, wait_seconds: float | None = None) -> Iterator[None]:
+def hold_lock(engine: sa.Engine, name: str) -> Iterator[None]:
     """Let one process at a time into the block, on whichever machine it runs; one that dies lets go.
 
     Raises:
-        LockTimeout: another process did not leave within ``wait_seconds`` (``WAIT_SECONDS`` unless given).
+        LockTimeout: another process did not leave within ``WAIT_SECONDS``.
     """
-    holders = {"sqlite": _hold_file, "postgresql": _hold_advisory, "mysql": _hold_named, "mariadb": _hold_named}
-    with holders[engine.dialect.name](
-        engine, f"gatehouse.{name}", WAIT_SECONDS if wait_seconds is None else wait_seconds
-    ):
+    database, name = engine.url.database or "", f"gatehouse.{name}"
+    if engine.dialect.name == "sqlite":
+        held = _hold_file(Path(f"{database}.{name}.lock"))
+    elif engine.dialect.name == "postgresql":
+        key: int | str = zlib.crc32(name.encode())
+        held = _hold_on_server(engine, "SELECT pg_try_advisory_lock(:key)", "SELECT pg_advisory_unlock(:key)", key)
+    else:
+        # Names are the server's, not the database's, and 64 characters at most.
+        key = f"{zlib.crc32(database.encode())}.{name}"[:64]
+        held = _hold_on_server(engine, "SELECT GET_LOCK(:key, 0)", "SELECT RELEASE_LOCK(:key)", key)
+    with held:
         yield
 
 
 @contextmanager
-def _hold_file(engine: sa.Engine, name: str, wait_seconds: float) -> Iterator[None]:
-    database = engine.url.database
-    if not database or database == ":memory:" or database.startswith("file:"):
-        yield  # Nobody else can see it.
-        return
-    with Path(f"{database}.{name}.lock").open("w") as file:
+def _hold_file(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
 
         def take() -> bool:
             try:
@@ -47,39 +50,26 @@ def _hold_file(engine: sa.Engine, name: str, wait_seconds: float) -> Iterator[No
                 return False
             return True
 
-        _wait(take, wait_seconds)
+        _wait(take)
         yield  # Closing the file lets go.
 
 
 @contextmanager
-def _hold_advisory(engine: sa.Engine, name: str, wait_seconds: float) -> Iterator[None]:
-    key = {"key": zlib.crc32(name.encode())}
+def _hold_on_server(engine: sa.Engine, take: str, release: str, key: int | str) -> Iterator[None]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        _wait(lambda: bool(connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), key)), wait_seconds)
+        _wait(lambda: bool(connection.scalar(sa.text(take), {"key": key})))
         try:
             yield
         finally:
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), key)
+            connection.execute(sa.text(release), {"key": key})
 
 
-@contextmanager
-def _hold_named(engine: sa.Engine, name: str, wait_seconds: float) -> Iterator[None]:
-    # Names are the server's, not the database's, and 64 characters at most.
-    key = {"key": f"{zlib.crc32((engine.url.database or '').encode())}.{name}"[:64]}
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        _wait(lambda: bool(connection.scalar(sa.text("SELECT GET_LOCK(:key, 0)"), key)), wait_seconds)
-        try:
-            yield
-        finally:
-            connection.execute(sa.text("SELECT RELEASE_LOCK(:key)"), key)
-
-
-def _wait(take: Callable[[], bool], wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
+def _wait(take: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
     while not take():
         if time.monotonic() > deadline:
             raise LockTimeout(
-                f"Another process has been at it for more than {wait_seconds:.0f} s. See whether it still runs,"
+                f"Another process has been at it for more than {WAIT_SECONDS:.0f} s. See whether it still runs,"
                 " then run this again."
             )
         time.sleep(_RETRY_SECONDS)

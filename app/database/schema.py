@@ -87,13 +87,13 @@ def waiting_for_others(op: Operations) -> Iterator[None]:
             connection.exec_driver_sql(f"SET SESSION lock_timeout = {LOCK_WAIT_MS}")
 
 
-def retry_while_locked(change: Callable[[], None], *, give_up_seconds: float | None = None) -> None:
+def retry_while_locked(change: Callable[[], None]) -> None:
     """Call ``change`` until it meets no lock of somebody else's; it goes on where it left off.
 
     Raises:
         LockTimeout: somebody held one all the time; the message says what to do.
     """
-    give_up_at = time.monotonic() + (GIVE_UP_SECONDS if give_up_seconds is None else give_up_seconds)
+    give_up_at = time.monotonic() + GIVE_UP_SECONDS
     shortest, pause = PAUSE_SECONDS[0], PAUSE_SECONDS[0]
     while True:
         try:
