@@ -12,7 +12,7 @@ import click
 
 from app.schemas import UserOutput
 from app.security import Actor
-from app.services import exports, imports, users
+from app.services import imports, users
 from app.services.imports import Fault, ImportedUser, ImportRefused
 
 from .rows import READERS, WRITERS
@@ -39,7 +39,7 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
     count = 0
     with _open_target(file) as target, _show_progress("Exporting", users.count_users()) as advance:
         write = start(target, columns)
-        for page in exports.walk_users(actor=Actor.system(), with_hashes=with_hashes):
+        for page in users.walk_users(actor=Actor.system(), with_hashes=with_hashes):
             for user in page:
                 values: dict[str, Any] = schema.dump(user)
                 if with_hashes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from app.schemas.examples import EXAMPLES, EXCEPTIONS
-from app.utils import HTTP_CODES, PROBLEM_CONTENT_TYPE, AppError
+from app.utils import HTTP_CODES, PROBLEM_CONTENT_TYPE, AppError, describe_problem
 
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 _SCHEMA_PREFIX: Final = "#/components/schemas/"
@@ -121,15 +121,9 @@ def _share_errors(document: dict[str, Any]) -> None:
 def _explain_error(response: dict[str, Any], status: int, meanings: dict[str, tuple[str, str]]) -> dict[str, Any]:
     explained = [f"`{code}`: {detail or title + '.'}" for code, (title, detail) in meanings.items()]
     code, (title, detail) = next(iter(meanings.items()))
-    example = {
-        "type": f"urn:gatehouse:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": EXAMPLES["request_id"],
-    }
-    response["content"][PROBLEM_CONTENT_TYPE]["example"] = example
+    response["content"][PROBLEM_CONTENT_TYPE]["example"] = describe_problem(
+        status=status, code=code, title=title, detail=detail, request_id=EXAMPLES["request_id"]
+    )
     return response | {"description": "\n\n".join(explained)}
 
 

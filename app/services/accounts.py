@@ -258,7 +258,8 @@ def _get_unchanged(verified: User) -> User:
     Raises:
         InvalidCredentials: it was, or the user is gone or inactive.
     """
-    user = _find_unchanged(verified.id, verified.password_hash)
+    is_unchanged = sa.and_(User.id == verified.id, User.is_active, User.password_hash == verified.password_hash)
+    user = db.session.scalars(_WITH_ROLES.where(is_unchanged).with_for_update(of=User)).one_or_none()
     if user is None:
         raise InvalidCredentials
     return user
@@ -273,13 +274,6 @@ def _note_sign_in(verified: sa.Row[Any], new_hash: str | None) -> bool:
         "instant": now(),
     }
     return db.session.connection().execute(_SIGN_IN, signing_in).rowcount == 1
-
-
-def _find_unchanged(user_id: uuid.UUID, password_hash: str | None) -> User | None:
-    """Return the user, locked, unless it changed or went since its password was verified."""
-    is_unchanged = sa.and_(User.id == user_id, User.is_active, User.password_hash == password_hash)
-    query = _WITH_ROLES.where(is_unchanged).with_for_update(of=User)
-    return db.session.scalars(query).one_or_none()
 
 
 def _anonymous(client: Client, user_id: uuid.UUID | None = None) -> Actor:

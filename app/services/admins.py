@@ -1,11 +1,15 @@
 """The administrators: somebody must always be able to administer."""
 
+from typing import Final
+
 import sqlalchemy as sa
 
 from app.extensions import db, retried
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE
 from app.utils import Conflict
+
+_ACTIVE: Final = sa.select(User.id).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active).limit(1)
 
 
 class LastAdmin(Conflict):
@@ -26,8 +30,7 @@ def lock_admins() -> None:
 @retried
 def has_active_admin() -> bool:
     """Say whether there is anybody who can administer."""
-    admins = sa.select(User.id).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active).limit(1)
-    return db.session.scalar(admins) is not None
+    return db.session.scalar(_ACTIVE) is not None
 
 
 def refuse_last_admin(user: User) -> None:
@@ -36,10 +39,6 @@ def refuse_last_admin(user: User) -> None:
     Raises:
         LastAdmin: it is so.
     """
-    if not user.is_active or ADMIN_ROLE not in user.role_names:
-        return
-    others = (
-        sa.select(User.id).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active, User.id != user.id).limit(1)
-    )
-    if db.session.scalar(others) is None:
+    is_admin = user.is_active and ADMIN_ROLE in user.role_names
+    if is_admin and db.session.scalar(_ACTIVE.where(User.id != user.id)) is None:
         raise LastAdmin

@@ -56,13 +56,8 @@ def list_entries(
     Raises:
         InvalidInput: the cursor is not one of ours.
     """
-    query = sa.select(AuditEntry)
-    if actor is not None:
-        query = query.where(AuditEntry.actor_id == actor)
-    if target is not None:
-        query = query.where(AuditEntry.target == target)
-    if action is not None:
-        query = query.where(AuditEntry.action == action)
+    wanted = {"actor_id": actor, "target": target, "action": action}
+    query = sa.select(AuditEntry).filter_by(**{name: value for name, value in wanted.items() if value is not None})
     if since is not None:
         query = query.where(AuditEntry.created_at >= since)
     if until is not None:

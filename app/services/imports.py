@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import Session, selectinload
 from uuid_utils.compat import uuid7
 
 from app.clock import now
@@ -22,6 +22,7 @@ Item = TypeVar("Item")
 
 # Few enough for SQLite's limit of variables in a statement, many enough that round trips do not count.
 CHUNK: Final = 500
+_AS_GIVEN: Final = ("email", "name", "password_hash", "is_active", "email_verified_at", "last_login_at")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def import_users(rows: Sequence[ImportedUser], *, actor: Actor, on_progress: Cal
 
 
 def _add(
-    writing: Any,  # noqa: ANN401 - SQLAlchemy's Session, whose name is taken by ours
+    writing: Session,
     rows: Sequence[ImportedUser],
     *,
     roles: dict[str, Role],
@@ -123,19 +124,8 @@ def _add(
     for row in rows:
         user_id = row.id or uuid7()
         names = (USER_ROLE,) if row.roles is None else tuple(dict.fromkeys(row.roles))
-        users.append(
-            {
-                "id": user_id,
-                "email": row.email,
-                "name": row.name,
-                "password_hash": row.password_hash,
-                "is_active": row.is_active,
-                "email_verified_at": row.email_verified_at,
-                "created_at": row.created_at or instant,
-                "updated_at": row.updated_at or instant,
-                "last_login_at": row.last_login_at,
-            }
-        )
+        times = {"created_at": row.created_at or instant, "updated_at": row.updated_at or instant}
+        users.append({column: getattr(row, column) for column in _AS_GIVEN} | times | {"id": user_id})
         links += [{"user_id": user_id, "role_id": roles[name].id} for name in names if name in roles]
         entries.append(
             {

@@ -98,8 +98,7 @@ def _decode_cursor(cursor: str, sort: Sort) -> tuple[Any, uuid.UUID]:
         if name != sort.name or not isinstance(text, str):
             raise InvalidCursor
         text.encode()  # a lone surrogate would only fail in the driver
-        is_time = isinstance(sort.column.type, UtcDateTime)
-        if is_time:
+        if isinstance(sort.column.type, UtcDateTime):
             # In UTC here: of the first and last hours that there are, the conversion would fail in the driver.
             instant = datetime.datetime.fromisoformat(text)
             if instant.tzinfo is None:

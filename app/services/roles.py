@@ -86,7 +86,7 @@ def create_role(*, name: str, description: str, permissions: Iterable[str], acto
     if not is_role_name(name):
         raise InvalidRoleName(errors={"name": [InvalidRoleName.detail]})
     wanted = _check_permissions(permissions)
-    _refuse_ungrantable(wanted, actor)
+    refuse_ungrantable(wanted, actor)
     with refuse_duplicate(Role.name, RoleExists), transaction() as writing:
         role = Role(name=name, description=description)
         role.permission_rows = [RolePermission(permission=permission) for permission in sorted(wanted)]
@@ -114,12 +114,12 @@ def update_role(
         role = read_role(name, is_locked=True)
         if description is not None and description != role.description:
             # What a role is said to be for is how others decide whom to give it.
-            _refuse_ungrantable(role.permissions, actor)
+            refuse_ungrantable(role.permissions, actor)
             role.description = description
         if wanted is not None and wanted != role.permissions:
             if name == ADMIN_ROLE:
                 raise BuiltInRole
-            _refuse_ungrantable(wanted ^ role.permissions, actor)
+            refuse_ungrantable(wanted ^ role.permissions, actor)
             kept = [row for row in role.permission_rows if row.permission in wanted]
             added = wanted - {row.permission for row in kept}
             role.permission_rows = [*kept, *(RolePermission(permission=permission) for permission in sorted(added))]
@@ -155,7 +155,7 @@ def delete_role(name: str, *, actor: Actor) -> None:
         role = read_role(name, is_locked=True)
         if role.is_built_in:
             raise BuiltInRole
-        _refuse_ungrantable(role.permissions, actor)
+        refuse_ungrantable(role.permissions, actor)
         writing.delete(role)
         audit.record("role.deleted", actor=actor, target=name)
 
@@ -183,14 +183,19 @@ def read_role(name: str, *, is_locked: bool = False, is_kept: bool = False) -> R
     return role
 
 
+def refuse_ungrantable(permissions: frozenset[str], actor: Actor) -> None:
+    """Refuse to go on if ``permissions`` are more than the actor holds.
+
+    Raises:
+        UngrantablePermission: naming those that are missing.
+    """
+    if not permissions <= actor.permissions:
+        raise UngrantablePermission(permissions - actor.permissions)
+
+
 def _check_permissions(permissions: Iterable[str]) -> frozenset[str]:
     wanted = frozenset(permissions)
     unknown = sorted(wanted - PERMISSIONS.keys())
     if unknown:
         raise UnknownPermission(errors={"permissions": [f"There is no permission {name!r}." for name in unknown]})
     return wanted
-
-
-def _refuse_ungrantable(permissions: frozenset[str], actor: Actor) -> None:
-    if not permissions <= actor.permissions:
-        raise UngrantablePermission(permissions - actor.permissions)

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from . import audit
 from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
 from .pages import Page, Sort, cut_page, order_page
-from .roles import UngrantablePermission, read_role
+from .roles import read_role, refuse_ungrantable
 from .sessions import ACCOUNT_COLUMNS, delete_sessions
 
 SORTS: Final[Mapping[str, Sort]] = {
@@ -55,6 +55,9 @@ class ListedUser:
     password_hash: str | None = dataclasses.field(repr=False)
     role_names: list[str]
     is_mfa_enabled: bool = False
+
+
+EXPORT_PAGE: Final = 500
 
 
 class TargetOutranksActor(Forbidden):
@@ -106,6 +109,19 @@ def _read_listed(row: sa.Row[Any]) -> ListedUser:
     columns: list[Any] = list(row)
     columns[-1] = sorted(columns[-1].split(",")) if columns[-1] else []
     return ListedUser(*columns)
+
+
+def walk_users(*, actor: Actor, with_hashes: bool) -> Iterator[Sequence[ListedUser]]:
+    """Yield every user, page by page, the oldest first. That somebody took them goes into the audit trail first."""
+    with transaction():
+        audit.record("users.exported", actor=actor, with_hashes=with_hashes)
+    cursor: str | None = None
+    while True:
+        page = list_users(limit=EXPORT_PAGE, cursor=cursor, with_hashes=with_hashes)
+        yield page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 @retried
@@ -266,8 +282,7 @@ def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) ->
 def _add_role(user: User, name: str, actor: Actor) -> None:
     """Give a role to a user in the current transaction."""
     role = read_role(name, is_kept=True)
-    if not role.permissions <= actor.permissions:
-        raise UngrantablePermission(role.permissions - actor.permissions)
+    refuse_ungrantable(role.permissions, actor)
     if role not in user.roles:
         user.roles.append(role)
         audit.record("role.assigned", actor=actor, target=user.id, role=name)

@@ -184,7 +184,7 @@ def test_the_name_of_a_file_cannot_reach_the_terminal(operator: Operator, tmp_pa
 def test_an_export_walks_every_page(
     operator: Operator, factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.exports.PAGE", 2)
+    monkeypatch.setattr("app.services.users.EXPORT_PAGE", 2)
     for _ in range(5):
         factory.user(password=None)
     assert operator.do("user", "export", str(tmp_path / "users.jsonl"))["count"] == 5

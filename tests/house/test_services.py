@@ -19,7 +19,7 @@ OUTSIDE: Final = [path for path in (ROOT / "app").rglob("*.py") if SERVICES not 
 
 # What need not be run again, and why.
 NOT_RETRIED: Final = {
-    "app.services.exports.walk_users": "hands out pages, each of them read by a function that is",
+    "app.services.users.walk_users": "hands out pages, each of them read by a function that is",
     "app.services.imports.import_users": "tells its progress as it goes; its operator runs it again",
     "app.services.ratelimits.show": "asks the limiter's store, and no database",
     "app.services.roles.set_role": "calls two functions that are",
