@@ -9,9 +9,8 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Self
 
 from dotenv import dotenv_values
@@ -53,7 +52,7 @@ _NAME: Final = r"(?P<host>[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
 _HOST: Final = re.compile(rf"{_NAME}(?::[0-9]{{1,5}})?")
 _ORIGIN: Final = re.compile(rf"(?P<scheme>https?)://{_NAME}(?::(?P<port>[0-9]{{1,5}}))?/?")
 _PORTS: Final = range(1, 65536)
-_IMPLIED_PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https": 443})
+_IMPLIED_PORTS: Final = {"http": 80, "https": 443}
 
 
 # --- parsers: text -> value; a ValueError's text completes "NAME: expected …" ---
@@ -186,14 +185,14 @@ class Settings:
     shutdown_timeout: int = setting(parse_int(at_least=1, at_most=300), "30")
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Return the settings that ``environ`` spells out, defaults for the rest.
+    def from_environ(cls, environ: Mapping[str, str], *, misspelt: Sequence[str] = ()) -> Self:
+        """Return the settings that ``environ`` spells out, defaults for the rest; ``misspelt`` are faults too.
 
         Raises:
             SettingsError: one or more values are wrong; the message names all of them and shows no secret.
         """
         values, faults = read_values(cls, environ)
-        if faults := [*faults, *_find_cross_faults(values)]:
+        if faults := [*faults, *_find_cross_faults(values), *misspelt]:
             raise SettingsError(faults)
         return cls(**values)
 
@@ -243,18 +242,10 @@ def load_settings(
     """
     surroundings = os.environ if environ is None else environ
     file = dotenv_values(dotenv)
-    merged = {name: value for name, value in file.items() if value is not None}
-    merged.update({name: value for name, value in surroundings.items() if value})
+    merged = {name: value for name, value in (*file.items(), *surroundings.items()) if value}
     if not merged.get("SECRET_KEY") and merged.get("APP_ENV", "") != "production":
         merged["SECRET_KEY"] = keep_secret_key(var / "secret_key")
-    misspelt = _find_misspelt(surroundings, file)
-    try:
-        settings = Settings.from_environ(merged)
-    except SettingsError as error:
-        raise SettingsError([*error.faults, *misspelt]) from None
-    if misspelt:
-        raise SettingsError(misspelt)
-    return settings
+    return Settings.from_environ(merged, misspelt=_find_misspelt(surroundings, file))
 
 
 def _find_misspelt(environ: Mapping[str, str], file: Mapping[str, str | None]) -> list[str]:

@@ -40,22 +40,16 @@ def run_again(
             try:
                 return unit()
             except (ConnectionLost, sa.exc.DBAPIError) as error:
-                fault = _find_fault(error)
+                if isinstance(error, sa.exc.DBAPIError) and not _is_lost_race(error):
+                    raise
                 pause = random.uniform(0, PAUSE_SECONDS * 2**attempt)  # noqa: S311 - no secret hangs on it
                 if attempt + 1 == attempts or pause >= (remaining_seconds() or 0):
-                    raise fault from error
+                    if isinstance(error, ConnectionLost):
+                        raise
+                    raise DatabaseUnavailable("Too many changes at once.") from error
             sleep(pause)
     raise AssertionError("attempts is at least 1")
 
 
-def _find_fault(error: ConnectionLost | sa.exc.DBAPIError) -> DatabaseUnavailable:
-    """Return what to raise when there is no further attempt.
-
-    Raises:
-        sa.exc.DBAPIError: the work itself is at fault; running it again would not help.
-    """
-    if isinstance(error, ConnectionLost):
-        return error
-    if error.orig is None or classify(error.orig) is not Kind.CONFLICT:
-        raise error
-    return DatabaseUnavailable("Too many changes at once.")
+def _is_lost_race(error: sa.exc.DBAPIError) -> bool:
+    return error.orig is not None and classify(error.orig) is Kind.CONFLICT
