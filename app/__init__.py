@@ -79,9 +79,7 @@ def create_app(settings: Settings) -> Flask:
     most_waiting = max(1, settings.threads - max(1, settings.threads // 4))
     db.init_app(app, make_engine(settings.database_url, most_connections=most_waiting))
     defer_migrations(app)
-    app.extensions["password_hasher"] = PasswordHasher(
-        concurrency=settings.password_hashing_concurrency, capacity=most_waiting
-    )
+    app.extensions["password_hasher"] = PasswordHasher(concurrency=settings.hashes_at_once, capacity=most_waiting)
     app.extensions["password_policy"] = PasswordPolicy(min_length=settings.password_min_length)
     login_manager.init_app(app)
     login_manager.user_loader(_load_principal)

@@ -164,10 +164,7 @@ class Settings:
     admin_password: str | None = setting(parse_text, None, is_secret=True)
 
     password_min_length: int = setting(parse_int(at_least=8, at_most=64), "15")
-    # All workers together about as many as there are cores: production has one worker a core, up to eight.
-    password_hashing_concurrency: int = setting(
-        parse_int(at_least=1, at_most=256), str(os.cpu_count() or 1), production=str(-(-(os.cpu_count() or 1) // 8))
-    )
+    password_hashing_concurrency: int | None = setting(parse_int(at_least=1, at_most=256), None)
     session_lifetime: int = setting(_SECONDS, str(12 * 3600))
     session_idle_timeout: int = setting(_SECONDS, str(2 * 3600))
     remember_lifetime: int = setting(_SECONDS, str(30 * 24 * 3600))
@@ -195,6 +192,11 @@ class Settings:
         if faults := [*faults, *_find_cross_faults(values), *misspelt]:
             raise SettingsError(faults)
         return cls(**values)
+
+    @property
+    def hashes_at_once(self) -> int:
+        """How many passwords a process hashes at once; unless it is set, all workers together use each core once."""
+        return self.password_hashing_concurrency or -(-(os.cpu_count() or 1) // self.workers)
 
     @property
     def rate_limits(self) -> dict[str, Limits]:

@@ -185,6 +185,13 @@ def test_the_environments_name_chooses_defaults_and_nothing_else() -> None:
     assert [path.name for path in asking if path.name not in {"config.py", "doctor.py"}] == []
 
 
+def test_the_cores_are_divided_among_the_workers_that_hash_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    for workers, share in (("1", 6), ("2", 3), ("4", 2), ("8", 1)):
+        assert read(WORKERS=workers).hashes_at_once == share
+    assert read(PASSWORD_HASHING_CONCURRENCY="5").hashes_at_once == 5
+
+
 def test_a_password_for_nobody_is_a_fault() -> None:
     faults = find_faults(APP_ENV="production", ALLOWED_HOSTS="a.example.com", ADMIN_PASSWORD="x" * 20)
     assert faults == ["ADMIN_EMAIL"]
