@@ -1,7 +1,7 @@
 """Shared machinery, created empty; ``create_app`` fills it in."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.local import LocalProxy
 
 from .config import ROOT, Settings
-from .database import READS_ONCE, DatabaseUnavailable, Lookup, run_again
+from .database import READS_ONCE, DatabaseUnavailable, Lookup, Query, run_again
 from .ratelimit import Limiter
 
 T = TypeVar("T")
@@ -65,6 +65,10 @@ class Database:
     def find(self, lookup: Lookup, value: str) -> Any:  # noqa: ANN401 - a named tuple of the look-up's columns
         """Return the row that ``lookup`` finds by ``value``, or None: one round trip, no model, no session."""
         return lookup.find(current_app.extensions[_EXTENSION].kw["bind"], value)
+
+    def fetch(self, query: Query[T], parameters: Mapping[str, Any]) -> list[T]:
+        """Return the rows of ``query``: one round trip, no model, no session."""
+        return query.fetch(self.engine, parameters)
 
     @property
     def _factory(self) -> sessionmaker[Session]:

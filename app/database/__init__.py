@@ -4,7 +4,7 @@ from .deadlines import time_limit
 from .diagnosis import Diagnosis, diagnose
 from .engine import lift_time_limits, make_engine
 from .faults import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable, refuse_duplicate
-from .lookup import Lookup
+from .lookup import Lookup, Query
 from .probe import probe
 from .retry import run_again
 from .sqlite_file import make_database_file

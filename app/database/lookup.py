@@ -1,10 +1,10 @@
-"""Look-ups: a SELECT that finds one row by one text, for what every request asks."""
+"""Queries that only read, for what is asked often: compiled once, and sent straight to the driver."""
 
 import collections
 import hashlib
 import logging
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import psycopg2
@@ -12,6 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.pool import PoolProxiedConnection
 
 from .translation import raise_translated
+
+Row = TypeVar("Row")
+_Convert: TypeAlias = Callable[[Any], Any]
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +30,66 @@ _UNUSABLE: Final = frozenset({
 })  # fmt: skip
 
 
-class Lookup:
-    """A SELECT of the row that has a text in the column ``by``; all else in it is constant.
+class Query(Generic[Row]):
+    """A SELECT of which only the parameters change.
 
-    What it means to a driver is found out once, not for each row.
-
-    SQLAlchemy's pool lends the connection and its dialect converts the columns; between these, its way to a row takes
-    longer than the row does. Deadlines and the names of faults are those of every other statement.
+    What it means to a driver is found out once, not for each run. SQLAlchemy's pool lends the connection and its
+    dialect converts the columns; between these, its way to a row takes longer than the row does. Deadlines and the
+    names of faults are those of every other statement.
     """
+
+    def __init__(self, statement: sa.Select[Any], *, row: type[Row] | None = None, is_prepared: bool = False) -> None:
+        """``row`` is a named tuple of the columns; what ``is_prepared`` PostgreSQL plans once for each connection."""
+        self.statement = statement
+        made: Any = row or collections.namedtuple("Row", statement.selected_columns.keys())  # noqa: PYI024 - the columns tell the fields
+        self.make_row: Callable[[Iterable[Any]], Row] = made._make
+        self._is_prepared = is_prepared
+        self._compiled: WeakKeyDictionary[sa.Engine, _DriverQuery] = WeakKeyDictionary()
+
+    def fetch(self, engine: sa.Engine, parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the rows: one round trip, outside of any transaction.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        compiled = self._compiled.get(engine)
+        if compiled is None:
+            make = _PostgresQuery if engine.dialect.name == "postgresql" else _DriverQuery
+            compiled = self._compiled[engine] = make(engine, self.statement, is_prepared=self._is_prepared)
+        values: dict[str, Any] = {**compiled.defaults, **parameters}
+        for name, bind in compiled.binders:
+            values[name] = bind(values[name])
+        connection = None
+        try:
+            connection = engine.raw_connection()
+            cursor = connection.cursor()
+            if isinstance(compiled, _PostgresQuery):
+                compiled.execute(cursor, connection, values)
+            elif compiled.order is None:
+                cursor.execute(compiled.text, values)
+            else:
+                cursor.execute(compiled.text, [values[name] for name in compiled.order])
+            rows = cursor.fetchall()
+            cursor.close()
+        except BaseException as error:  # noqa: BLE001 - what interrupts a statement ends its connection
+            raise_translated(engine, connection, error)
+        connection.close()
+        made = []
+        for row in rows:
+            columns = list(row)
+            for place, convert in compiled.converters:
+                columns[place] = convert(columns[place])
+            made.append(self.make_row(columns))
+        return made
+
+
+class Lookup(Query[Any]):
+    """A SELECT of the row that has a text in the column ``by``; all else in it is constant."""
 
     def __init__(
         self, statement: sa.Select[*tuple[Any, ...]], *, by: sa.ColumnElement[str] | sa.orm.InstrumentedAttribute[str]
     ) -> None:
-        self.statement = statement.where(by == sa.bindparam(_VALUE, required=False))
-        self._row: Any = collections.namedtuple("Row", statement.selected_columns.keys())  # type: ignore[misc] # noqa: PYI024 - the columns tell the fields
-        self._queries: WeakKeyDictionary[sa.Engine, _Query] = WeakKeyDictionary()
+        super().__init__(statement.where(by == sa.bindparam(_VALUE, required=False)), is_prepared=True)
 
     def find(self, engine: sa.Engine, value: str) -> Any:  # noqa: ANN401 - a named tuple of the statement's columns
         """Return the row that has ``value``, or None: one round trip, outside of any transaction.
@@ -49,71 +97,55 @@ class Lookup:
         Raises:
             DatabaseUnavailable: the database does not answer.
         """
-        query = self._queries.get(engine)
-        if query is None:
-            is_postgres = engine.dialect.name == "postgresql"
-            query = self._queries[engine] = (_PreparedQuery if is_postgres else _Query)(engine, self.statement)
-        connection = None
-        try:
-            connection = engine.raw_connection()
-            cursor = connection.cursor()
-            query.execute(cursor, connection, value)
-            row = cursor.fetchone()
-            cursor.close()
-        except BaseException as error:  # noqa: BLE001 - what interrupts a statement ends its connection
-            raise_translated(engine, connection, error)
-        connection.close()
-        if row is None:
-            return None
-        values = list(row)
-        for place, convert in query.converters:
-            values[place] = convert(values[place])
-        return self._row._make(values)
+        rows = self.fetch(engine, {_VALUE: value})
+        return rows[0] if rows else None
 
 
-class _Query:
+class _DriverQuery:
     """A statement as the driver of one engine is given it."""
 
-    def __init__(self, engine: sa.Engine, statement: sa.Select[*tuple[Any, ...]]) -> None:
+    def __init__(self, engine: sa.Engine, statement: sa.Select[Any], *, is_prepared: bool) -> None:
         dialect = engine.dialect
-        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-        self._text = compiled.string
-        self._is_positional = dialect.positional
-        processors = (
+        compiled: Any = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        self.text: str = compiled.string
+        self.defaults: dict[str, Any] = compiled.params
+        # Of the parameters, where the driver knows no names.
+        self.order: list[str] | None = compiled.positiontup
+        self.is_prepared = is_prepared and engine.get_execution_options().get(PREPARES, True)
+        types = {name: compiled.binds[name].type.dialect_impl(dialect) for name in self.defaults}
+        binders = ((name, type_.bind_processor(dialect)) for name, type_ in types.items())
+        self.binders: list[tuple[str, _Convert]] = [(name, bind) for name, bind in binders if bind is not None]
+        converters = (
             column.type.dialect_impl(dialect).result_processor(dialect, None) for column in statement.selected_columns
         )
-        self.converters: list[tuple[int, Callable[[Any], Any]]] = [
-            (place, convert) for place, convert in enumerate(processors) if convert is not None
+        self.converters: list[tuple[int, _Convert]] = [
+            (place, convert) for place, convert in enumerate(converters) if convert is not None
         ]
 
-    def execute(self, cursor: Any, _connection: PoolProxiedConnection, value: str) -> None:  # noqa: ANN401 - any driver's
-        """Have ``cursor`` find the row."""
-        cursor.execute(self._text, (value,) if self._is_positional else {_VALUE: value})
 
+class _PostgresQuery(_DriverQuery):
+    """A statement that PostgreSQL may plan once for each connection: to plan it takes longer than to carry it out."""
 
-class _PreparedQuery(_Query):
-    """A statement that PostgreSQL plans once for each connection: to plan it takes longer than to carry it out."""
-
-    def __init__(self, engine: sa.Engine, statement: sa.Select[*tuple[Any, ...]]) -> None:
-        super().__init__(engine, statement)
-        text = self._text % {_VALUE: "$1"}
+    def __init__(self, engine: sa.Engine, statement: sa.Select[Any], *, is_prepared: bool) -> None:
+        super().__init__(engine, statement, is_prepared=is_prepared)
+        text = self.text % {name: f"${number}" for number, name in enumerate(self.defaults, 1)}
         # A new release with another statement does not meet the plan of the former.
         self._name = f"gatehouse_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
         self._prepare = f"PREPARE {self._name} AS {text}"
-        self._execute_prepared = f"EXECUTE {self._name}(%s)"
-        self._is_on = engine.get_execution_options().get(PREPARES, True)
+        arguments = ", ".join(f"%({name})s" for name in self.defaults)
+        self._execute_prepared = f"EXECUTE {self._name}" + (f"({arguments})" if arguments else "")
 
-    def execute(self, cursor: Any, connection: PoolProxiedConnection, value: str) -> None:  # noqa: ANN401 - psycopg2's
-        """Have ``cursor`` find the row, by the plan that its connection has made if there is one."""
+    def execute(self, cursor: Any, connection: PoolProxiedConnection, values: dict[str, Any]) -> None:  # noqa: ANN401 - psycopg2's
+        """Have ``cursor`` find the rows, by the plan that its connection has made if there is one."""
         driver: Any = connection.dbapi_connection
         driver.autocommit = True  # No round trips for a transaction; the pool takes it back.
         info = connection.info
-        if self._is_on and info.get(self._name, True):
+        if self.is_prepared and info.get(self._name, True):
             try:
                 if self._name not in info:
                     cursor.execute(self._prepare)
                     info[self._name] = True
-                cursor.execute(self._execute_prepared, (value,))
+                cursor.execute(self._execute_prepared, values)
             except psycopg2.Error as error:
                 if error.pgcode not in _UNUSABLE:
                     raise
@@ -121,12 +153,12 @@ class _PreparedQuery(_Query):
                 self._note(error.pgcode)
             else:
                 return
-        super().execute(cursor, connection, value)
+        cursor.execute(self.text, values)
 
     def _note(self, code: str) -> None:
         """Stop preparing where statements are forgotten: whoever asks next may meet another server's session."""
-        if code == _NOT_PREPARED and self._is_on:
-            self._is_on = False
+        if code == _NOT_PREPARED and self.is_prepared:
+            self.is_prepared = False
             logger.warning(
                 "a prepared statement was forgotten, so this process prepares none any more; behind a connection pooler"
                 " set prepared_statements=off in DATABASE_URL"

@@ -80,6 +80,10 @@ class StrictParser(FlaskParser):
 
     DEFAULT_UNKNOWN_BY_LOCATION: Mapping[str, str | None] = {"json": ma.RAISE, "query": ma.RAISE}  # type: ignore[assignment] # webargs declares a plain dict
 
+    def use_args(self, argmap: Any, *args: Any, **options: Any) -> Any:
+        """Hand a view what ``argmap`` loads; a schema's class is instantiated once, not for each request."""
+        return super().use_args(argmap() if isinstance(argmap, type) else argmap, *args, **options)
+
     def load_json(self, req: Request, schema: Any) -> Any:
         """Return the request's JSON body.
 

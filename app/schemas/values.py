@@ -153,8 +153,13 @@ class Instant(fields.AwareDateTime):
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        text = super()._serialize(value, attr, obj, **kwargs)
-        return None if text is None else str(text).replace("+00:00", "Z")
+        del attr, obj, kwargs
+        return None if value is None else write_instant(value)
+
+
+def write_instant(instant: datetime.datetime) -> str:
+    """Return an instant in UTC as RFC 3339 has it."""
+    return instant.isoformat().replace("+00:00", "Z")
 
 
 class Cursor(Text):

@@ -3,7 +3,7 @@
 import datetime
 import uuid
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -11,11 +11,21 @@ from app.extensions import db, retried
 from app.models import AuditEntry
 from app.security import Actor
 
-from .pages import Page, Sort, paginate
+from .pages import Listing, Page, Sort
 
 # Few enough for little memory, many enough that a trail of 200,000 entries takes a few dozen looks.
 ABOUT_PAGE: Final = 5000
 NEWEST_FIRST: Final = Sort("-created_at", AuditEntry.created_at, AuditEntry.id, is_descending=True)
+_ENTRIES: Final[Listing[Any]] = Listing(
+    sa.select(*AuditEntry.__table__.columns),
+    filters={
+        "actor": lambda user_id: AuditEntry.actor_id == user_id,
+        "target": lambda target: AuditEntry.target == target,
+        "action": lambda action: AuditEntry.action == action,
+        "since": lambda instant: AuditEntry.created_at >= instant,
+        "until": lambda instant: AuditEntry.created_at < instant,
+    },
+)
 
 
 def record(action: str, *, actor: Actor, target: uuid.UUID | str | None = None, **details: object) -> None:
@@ -50,16 +60,12 @@ def list_entries(
     action: str | None = None,
     since: datetime.datetime | None = None,
     until: datetime.datetime | None = None,
-) -> Page[AuditEntry]:
+) -> Page[Any]:
     """Return a page of the trail, the newest entry first.
 
     Raises:
         InvalidInput: the cursor is not one of ours.
     """
-    wanted = {"actor_id": actor, "target": target, "action": action}
-    query = sa.select(AuditEntry).filter_by(**{name: value for name, value in wanted.items() if value is not None})
-    if since is not None:
-        query = query.where(AuditEntry.created_at >= since)
-    if until is not None:
-        query = query.where(AuditEntry.created_at < until)
-    return paginate(query, NEWEST_FIRST, limit=limit, cursor=cursor)
+    return _ENTRIES.get_page(
+        NEWEST_FIRST, limit=limit, cursor=cursor, actor=actor, target=target, action=action, since=since, until=until
+    )

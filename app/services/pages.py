@@ -5,17 +5,26 @@ import dataclasses
 import datetime
 import json
 import uuid
-from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
+from app.database import Query
 from app.database.types import UtcDateTime
 from app.extensions import db
+from app.search import choose_condition
 from app.utils import InvalidInput
 
 Row = TypeVar("Row")
+Filter: TypeAlias = Callable[[Any], sa.ColumnElement[bool]]
+"""The condition under which a row has a value."""
+
+# The parameters of a page, beside those of its filters: where the page before ended, and how many rows to look for.
+_AFTER: Final = "after_value"
+_AFTER_KEY: Final = "after_key"
+_LIMIT: Final = "row_limit"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,42 +55,92 @@ class InvalidCursor(InvalidInput):
         super().__init__(errors={"cursor": [type(self).detail]})
 
 
-def paginate(query: sa.Select[Row], sort: Sort, *, limit: int, cursor: str | None) -> Page[Row]:
-    """Return the page of ``query`` that follows ``cursor``, of at most ``limit`` rows.
+class Listing(Generic[Row]):
+    """What is listed page by page. Each combination of an order and conditions is compiled once."""
 
-    Raises:
-        InvalidCursor: the cursor is not one of this list in this order.
-    """
-    rows = db.session.scalars(order_page(query, sort, cursor=cursor).limit(limit + 1)).all()
-    return cut_page(rows, sort, limit=limit)
+    def __init__(
+        self,
+        query: sa.Select[Any],
+        *,
+        row: type[Row] | None = None,
+        filters: Mapping[str, Filter],
+        searched: InstrumentedAttribute[str] | None = None,
+    ) -> None:
+        """``row`` is a named tuple of the query's columns; ``searched`` the column of search text, if there is one."""
+        self._query = query
+        self._row = row
+        self._filters = filters
+        self._searched = searched
+        self._queries: dict[tuple[str, ...], Query[Row]] = {}
+
+    def get_page(
+        self, sort: Sort, *, limit: int, cursor: str | None, search: str | None = None, **values: object
+    ) -> Page[Row]:
+        """Return the page that follows ``cursor``, of at most ``limit`` rows.
+
+        ``values`` are those to filter by, under the names of the filters; None filters nothing.
+
+        Raises:
+            InvalidCursor: the cursor is not one of this list in this order.
+        """
+        parameters: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        if cursor is not None:
+            parameters[_AFTER], parameters[_AFTER_KEY] = _decode_cursor(cursor, sort)
+        shape = (sort.name, *parameters)
+        query = self._queries.get(shape)
+        if query is None:
+            query = self._queries[shape] = self._make_query(sort, parameters)
+        # One row more says whether there is another page.
+        parameters[_LIMIT] = limit + 1
+        rows = self._search(search, query, sort, parameters) if search else db.fetch(query, parameters)
+        page = rows[:limit]
+        return Page(page, _encode_cursor(page[-1], sort) if len(rows) > limit else None)
+
+    def _search(self, text: str, query: Query[Row], sort: Sort, parameters: Mapping[str, Any]) -> list[Row]:
+        """Return the rows of ``query`` that are found by ``text``."""
+        if self._searched is None:
+            raise LookupError("this listing has no column that is searched")
+        page = query.statement.params(parameters)
+        with db.reading() as reading:
+            condition = choose_condition(
+                reading,
+                text,
+                page=page.limit(None),
+                page_size=parameters[_LIMIT],
+                column=self._searched.expression,
+                key=sort.key.expression,
+            )
+            return [query.make_row(row) for row in reading.connection().execute(page.where(condition))]
+
+    def _make_query(self, sort: Sort, names: Collection[str]) -> Query[Row]:
+        """Return the query of a page in the order of ``sort`` that has parameters of these names."""
+        query = self._query
+        for name, make_condition in self._filters.items():
+            if name in names:
+                query = query.where(make_condition(_make_parameter(name)))
+        if _AFTER in names:
+            query = query.where(_make_bound(sort))
+        # A second column behind one without equals would keep MySQL from walking its index.
+        columns = (sort.column,) if sort.is_unique else (sort.column, sort.key)
+        query = query.order_by(*(column.desc() if sort.is_descending else column for column in columns))
+        return Query(query.limit(sa.bindparam(_LIMIT, type_=sa.Integer, required=False)), row=self._row)
 
 
-def order_page(query: sa.Select[Row], sort: Sort, *, cursor: str | None) -> sa.Select[Row]:
-    """Return ``query`` in the order of ``sort``, from behind ``cursor`` on.
-
-    Raises:
-        InvalidCursor: the cursor is not one of this list in this order.
-    """
-    if cursor is not None:
-        value, key = _decode_cursor(cursor, sort)
-        beyond = sort.column < value if sort.is_descending else sort.column > value
-        if sort.is_unique:
-            query = query.where(beyond)
-        else:
-            # Not as a row value, for which MySQL walks no index: (a, b) > (x, y). The bound on the column alone is
-            # where PostgreSQL begins to walk; without it, that would be at the first row of all.
-            key_beyond = sort.key < key if sort.is_descending else sort.key > key
-            bound = sort.column <= value if sort.is_descending else sort.column >= value
-            query = query.where(bound, sa.or_(beyond, key_beyond))
-    # A second column behind one without equals would keep MySQL from walking its index.
-    columns = (sort.column,) if sort.is_unique else (sort.column, sort.key)
-    return query.order_by(*(column.desc() if sort.is_descending else column for column in columns))
+def _make_bound(sort: Sort) -> sa.ColumnElement[bool]:
+    """Return the condition that a row comes behind where the page before ended."""
+    value, key = _make_parameter(_AFTER), _make_parameter(_AFTER_KEY)
+    beyond = sort.column < value if sort.is_descending else sort.column > value
+    if sort.is_unique:
+        return beyond
+    # Not as a row value, for which MySQL walks no index: (a, b) > (x, y). The bound on the column alone is where
+    # PostgreSQL begins to walk; without it, that would be at the first row of all.
+    key_beyond = sort.key < key if sort.is_descending else sort.key > key
+    bound = sort.column <= value if sort.is_descending else sort.column >= value
+    return sa.and_(bound, sa.or_(beyond, key_beyond))
 
 
-def cut_page(rows: Sequence[Row], sort: Sort, *, limit: int) -> Page[Row]:
-    """Return the page of the first ``limit`` of these rows; that there are more says that there is another page."""
-    page = rows[:limit]
-    return Page(page, _encode_cursor(page[-1], sort) if len(rows) > limit else None)
+def _make_parameter(name: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, required=False)
 
 
 def _encode_cursor(row: object, sort: Sort) -> str:

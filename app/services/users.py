@@ -1,10 +1,9 @@
 """User administration: what those do who may see and change the accounts of others."""
 
-import dataclasses
 import datetime
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,14 +11,13 @@ from app.database import refuse_duplicate
 from app.extensions import db, limiter, retried, transaction
 from app.models import Role, User, user_roles
 from app.permissions import ADMIN_ROLE
-from app.search import choose_condition
 from app.security import Actor, get_policy, list_account_keys
 from app.utils import Forbidden
 
 from . import audit
 from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
-from .pages import Page, Sort, cut_page, order_page
+from .pages import Listing, Page, Sort
 from .roles import read_role, refuse_ungrantable
 from .sessions import ACCOUNT_COLUMNS, delete_sessions
 
@@ -32,16 +30,7 @@ SORTS: Final[Mapping[str, Sort]] = {
 }
 
 
-_ROLE_NAMES: Final = (
-    sa.select(sa.func.aggregate_strings(Role.name, ","))
-    .join(user_roles, user_roles.c.role_id == Role.id)
-    .where(user_roles.c.user_id == User.id)
-    .scalar_subquery()
-)
-
-
-@dataclasses.dataclass(slots=True)
-class ListedUser:
+class ListedUser(NamedTuple):
     """A user in a list, with the hash where that was asked for; to change one, load the ``User``."""
 
     id: uuid.UUID
@@ -52,9 +41,48 @@ class ListedUser:
     created_at: datetime.datetime
     updated_at: datetime.datetime
     last_login_at: datetime.datetime | None
-    password_hash: str | None = dataclasses.field(repr=False)
     role_names: list[str]
-    is_mfa_enabled: bool = False
+    password_hash: str | None
+
+    @property
+    def is_mfa_enabled(self) -> bool:
+        """As ``User`` has it."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"<ListedUser {self.id}>"  # not its hash
+
+
+class _Names(sa.types.TypeDecorator[list[str]]):
+    """Names that a query joined with commas, sorted."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> list[str]:
+        """Return the names."""
+        del dialect
+        return sorted(value.split(",")) if value else []
+
+
+_ROLE_NAMES: Final = (
+    sa.select(sa.type_coerce(sa.func.aggregate_strings(Role.name, ","), _Names))
+    .join(user_roles, user_roles.c.role_id == Role.id)
+    .where(user_roles.c.user_id == User.id)
+    .scalar_subquery()
+)
+_USERS, _USERS_WITH_HASHES = (
+    Listing(
+        sa.select(*ACCOUNT_COLUMNS, _ROLE_NAMES.label("role_names"), password_hash),
+        row=ListedUser,
+        filters={
+            "role": lambda name: User.roles.any(Role.name == name),
+            "is_active": lambda is_active: User.is_active == is_active,
+        },
+        searched=User.search_text,
+    )
+    for password_hash in (sa.null(), User.password_hash)
+)
 
 
 EXPORT_PAGE: Final = 500
@@ -83,32 +111,8 @@ def list_users(
     Raises:
         InvalidCursor: the cursor is not one of this list in this order.
     """
-    query = sa.select(*ACCOUNT_COLUMNS, User.password_hash if with_hashes else sa.null(), _ROLE_NAMES)
-    if role is not None:
-        query = query.where(User.roles.any(Role.name == role))
-    if is_active is not None:
-        query = query.where(User.is_active.is_(is_active))
-    query = order_page(query, SORTS[sort], cursor=cursor)
-    with db.reading() as reading:
-        if q:
-            query = query.where(
-                choose_condition(
-                    reading,
-                    q,
-                    page=query,
-                    page_size=limit + 1,
-                    column=User.search_text.expression,
-                    key=User.id.expression,
-                )
-            )
-        rows = reading.connection().execute(query.limit(limit + 1)).all()
-    return cut_page([_read_listed(row) for row in rows], SORTS[sort], limit=limit)
-
-
-def _read_listed(row: sa.Row[Any]) -> ListedUser:
-    columns: list[Any] = list(row)
-    columns[-1] = sorted(columns[-1].split(",")) if columns[-1] else []
-    return ListedUser(*columns)
+    listing = _USERS_WITH_HASHES if with_hashes else _USERS
+    return listing.get_page(SORTS[sort], limit=limit, cursor=cursor, search=q, role=role, is_active=is_active)
 
 
 def walk_users(*, actor: Actor, with_hashes: bool) -> Iterator[Sequence[ListedUser]]:

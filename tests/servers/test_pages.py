@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import sqlalchemy as sa
 from flask_migrate import upgrade
 
 from app import create_app
 from app.config import Settings
+from app.database import Query
 from app.extensions import db
 from app.services.users import SORTS, list_users
 from tests.databases import TEST_ENVIRON
@@ -50,23 +50,24 @@ def count_removed(plan: dict[str, Any]) -> int:
 
 @pytest.mark.server("postgresql")
 @pytest.mark.parametrize("sort", SORTS)
-def test_a_page_further_down_reads_no_row_of_the_pages_before(app: Flask, sort: str) -> None:
-    sent: list[tuple[str, Any]] = []
+def test_a_page_further_down_reads_no_row_of_the_pages_before(
+    app: Flask, sort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Query[Any], dict[str, Any]]] = []
 
-    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
-        if "LIMIT" in statement:
-            sent.append((statement, parameters))
+    def note(query: Query[Any], parameters: dict[str, Any]) -> list[Any]:
+        asked.append((query, parameters))
+        return query.fetch(db.engine, parameters)
 
+    monkeypatch.setattr(db, "fetch", note)
     with app.app_context():
         cursor = None
-        for _ in range(PAGES):
+        for _ in range(PAGES + 1):
             cursor = list_users(limit=50, sort=sort, cursor=cursor).next_cursor
-        sa.event.listen(db.engine, "before_cursor_execute", note)
-        list_users(limit=50, sort=sort, cursor=cursor)
-        sa.event.remove(db.engine, "before_cursor_execute", note)
-        statement, parameters = sent[0]
+        query, parameters = asked[-1]
         with db.engine.connect() as connection:
-            rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+            statement = query.statement.params(parameters).compile(connection, compile_kwargs={"literal_binds": True})
+            rows = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
             plan = rows.scalar_one()[0]["Plan"]
     # Of the row that the page before ended with, those of the same name or instant.
     assert count_removed(plan) <= 10
