@@ -44,6 +44,12 @@ class ErrorTranslator:
 
     def _on_error(self, context: ExceptionContext) -> Exception | None:
         error = context.original_exception
+        if self._connector is not None and not isinstance(error, context.dialect.loaded_dbapi.Error):
+            # What interrupted the driver may have left an answer unread, which the next statement would take for its
+            # own. It is no loss: work that somebody interrupted is not run again.
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+            return None
         kind = classify(error)
         if context.is_disconnect and kind is not Kind.READ_ONLY:
             kind = Kind.LOST

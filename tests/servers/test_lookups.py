@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import psycopg2
 import pytest
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .harness.proxy import Proxy
 
 NOTES = sa.Table("notes", sa.MetaData(), sa.Column("name", sa.String(20)), sa.Column("at", sa.Integer))
+# What each driver calls between sending a statement and reading its answer.
+BEFORE_ANSWER = {"postgresql": "app.database.wait_callback.Deadline", "mysql": "pymysql.connections.MySQLResult"}
 ON_POSTGRES = pytest.mark.parametrize("server", [POSTGRES], indirect=True)
 
 
@@ -98,6 +101,28 @@ def test_a_lookup_on_a_connection_that_has_ended_is_told_as_lost_even_where_it_c
     with pytest.raises(ConnectionLost):
         lookup.find(engine, "first")
     assert lookup.find(engine, "first") == ("first", 1)
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
+
+
+@pytest.mark.parametrize("interruption", [MemoryError, KeyboardInterrupt])
+def test_what_interrupts_a_statement_is_told_as_it_is_and_leaves_no_answer_to_the_next(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, interruption: type[BaseException]
+) -> None:
+    lookup = make_lookup()
+
+    def select_first() -> None:
+        with engine.connect().execution_options(**{READS_ONCE: True}) as connection:
+            connection.execute(lookup.statement, {"value": "first"})
+
+    # The answer may arrive after the look at the connection at rest.
+    monkeypatch.setattr("app.database.liveness._is_readable", lambda _connection: False)
+    for ask in (lambda: lookup.find(engine, "first"), select_first):
+        assert lookup.find(engine, "first") == ("first", 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(BEFORE_ANSWER[engine.dialect.name], Mock(side_effect=interruption))
+            with pytest.raises(interruption):
+                ask()
+        assert lookup.find(engine, "se'cond") == ("se'cond", 2)
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
 
 
