@@ -90,10 +90,7 @@ class BucketWindow:
             self.base = totals[gone - 1]
             del numbers[:gone]
             del totals[:gone]
-        if not numbers:
-            self.base = 0
-            return 0
-        return totals[-1] - self.base
+        return len(self)
 
     def add(self, now: int, cost: int) -> int:
         """Count ``cost`` units now; return the number of their bucket."""

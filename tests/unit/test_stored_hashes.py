@@ -27,6 +27,8 @@ MADE_ELSEWHERE = {
     "passlib scrypt": "$scrypt$ln=10,r=8,p=1$7D0HoJTSupfyXguhNCZECA$7QPo+RsnlVR1+mWmk1blrJu6/eA4JdQH4nPFEQmrez4",
     "argon2id in four lanes": "$argon2id$v=19$m=1024,t=1,p=4$DbL1MRp/iE/DvcpLr8"
     "t+Ng$u4uyqLlwpuloBV5yLdLKrYxegW4kwBv38h1HwDEbfwg",
+    "argon2id with a long digest": "$argon2id$v=19$m=1024,t=1,p=1$/wUR33skrkcQXzSq9dCINENYWHc7Gkj33WYwIidQ9qQ$7wmK01"
+    "pzE2/8OMq0CXORMYPQ0puvJG3+GrxEmk1IpNv/f8m1ULogT48AfqdO1qBVx8TnaHptDl6Ko6L2qG4pLg",
     "argon2i": "$argon2i$v=19$m=1024,t=2,p=1$cy6lNEaoFYIwxjgnRCiFUA$2xlRWWb1H32BRT/K/IuGNkU9xMdO95KpwMNRPcLgWa4",
     "werkzeug scrypt": "scrypt:1024:8:1$SUSRrijFcKlYOSDB"
     "$a9541e1b8c39445ce33fee85e46027d223d94493d332831f5501cf33522b51b6"

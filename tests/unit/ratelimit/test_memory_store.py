@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import settings
 
-from app.ratelimit import Charge, Engine, compile_plan
+from app.ratelimit import Charge, Engine, Limit, Plan, compile_plan
 from app.ratelimit.memory import MemoryStore
 from tests.ratelimit_model import StoreMachine
 
@@ -89,3 +89,35 @@ def test_clearing_a_subject_gives_it_a_fresh_start() -> None:
     assert not store.clear("bob")
     assert store.decide([charge])[0] == 0
     assert len(store) == 1
+
+
+def test_what_is_counted_whatever_the_limits_say_is_bounded_too() -> None:
+    store = MemoryStore(max_windows=10)
+    for number in range(50):
+        store.add(Charge(compile_plan("5/minute;50/hour"), f"subject {number}"))
+    assert len(store) == 10
+    assert store.show("subject 44") == {}
+
+
+def test_what_was_forgotten_meanwhile_is_not_given_back_out_of_what_others_were_charged() -> None:
+    store = MemoryStore(clock_ns=lambda: 0)
+    former, later = (Charge(compile_plan("1000/day"), "bob", cost=cost) for cost in (5, 2))
+    assert former.plan.rows[0][3], "it is counted in buckets"
+    stamps = store.decide([former])[5::3]
+    store.clear("bob")
+    store.decide([later])
+    store.refund([former], stamps)
+    assert store.decide([later._replace(cost=1000)])[0] == 0
+    assert store.decide([later])[0] == 1
+
+
+def test_a_bucket_leaves_its_window_while_a_later_one_is_being_filled() -> None:
+    now_us = 0
+    store = MemoryStore(clock_ns=lambda: now_us * 1000)
+    charge = Charge(Plan([Limit(1000, window_us=25, bucket_us=10)]), "bob")
+    store.decide([charge])
+    now_us = 30
+    store.decide([charge])
+    now_us = 36
+    _refused, _wait, _now, left, reset_us, _stamp = store.decide([charge])
+    assert (left, reset_us) == (998, 29)

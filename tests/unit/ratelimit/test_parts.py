@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -82,6 +83,25 @@ def test_what_was_given_back_or_handed_over_is_handed_over_no_more() -> None:
     assert [at_us for _, at_us in unsynced.take("one")] == [6, 7]
 
 
+def test_what_could_not_be_handed_over_keeps_its_order() -> None:
+    unsynced = UnsyncedCharges()
+    for at_us in (5, 6, 7):
+        unsynced.add(Charge(PLAN, "one"), at_us)
+    unsynced.restore(unsynced.take("one"))
+    assert [at_us for _, at_us in unsynced.take("one")] == [5, 6, 7]
+
+
+def test_charges_of_different_limits_are_never_made_one() -> None:
+    unsynced, other = UnsyncedCharges(), compile_plan("9/day")
+    for number in range(ENTRIES_MAX):
+        unsynced.add(Charge(PLAN, "one"), number)
+        unsynced.add(Charge(other, "one"), number)
+    units = Counter[object]()
+    for charge, _ in unsynced.take("one"):
+        units[charge.plan] += charge.cost
+    assert units == {PLAN: ENTRIES_MAX, other: ENTRIES_MAX}
+
+
 def make_refusal(subject: str) -> tuple[Part, Charge]:
     charge = Charge(PLAN, subject)
     return Part((charge,), (1.0, 5e6, 0.0, 0.0, 5e6, 0.0, 9.0, 1e9, 0.0), None), charge
@@ -95,6 +115,7 @@ def test_a_refusal_is_certain_for_its_wait_and_at_most_a_second() -> None:
     found = cache.find([charge], 100.5)
     assert found is not None
     assert found.values[1] == 4_500_000
+    assert found.values[4::3] == (4_500_000, 999_500_000), "until more comes back"
     assert cache.find([Charge(PLAN, "two")], 100.5) is None
     assert cache.find([charge._replace(cost=0)], 100.5) is None
     assert cache.find([charge], 101.1) is None
@@ -134,3 +155,12 @@ def test_with_a_clock_that_is_set_back_each_refusal_is_told_once(monkeypatch: py
         tally.add("login-60", "address:192.0.2.1")
         told += sum(counter.total() for _, counter in tally.take_untold())
     assert (told, tally.take_untold()) == (4, [])
+
+
+def test_refusals_that_could_not_be_told_are_told_the_next_time() -> None:
+    tally = RefusalTally()
+    tally.add("login-60", "address:192.0.2.1")
+    untold = tally.take_untold()
+    tally.restore(untold)
+    assert tally.take_untold() == untold
+    assert tally.take_untold() == []
