@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
+
+from app.models import User
+from app.services import users
+from app.services.pages import Listing
 
 if TYPE_CHECKING:
+    from flask import Flask
+
     from tests.conftest import Clock
     from tests.factories import Browser, Factory
 
@@ -196,3 +203,17 @@ def test_the_cursor_of_the_longest_name_is_taken(admin_browser: Browser, factory
         factory.user(name="\U0001f600" * 200)
     cursor = admin_browser.get(f"{USERS}?limit=1&sort=-name").get_json()["next_cursor"]
     assert admin_browser.get(f"{USERS}?limit=1&sort=-name&cursor={cursor}").status_code == 200
+
+
+def test_a_listed_user_is_printed_without_the_hash(app: Flask, factory: Factory) -> None:
+    factory.user(email="ada@example.com")
+    with app.app_context():
+        (listed,) = users.list_users(limit=1, q="ada", with_hashes=True).items
+    assert listed.password_hash is not None
+    assert listed.password_hash not in repr(listed)
+
+
+def test_searching_a_list_that_has_no_column_for_it_is_told(app: Flask) -> None:
+    listing: Listing[Any] = Listing(sa.select(User.id), filters={})
+    with app.app_context(), pytest.raises(LookupError, match="no column that is searched"):
+        listing.get_page(users.SORTS["created_at"], limit=1, cursor=None, search="ada")
