@@ -257,7 +257,7 @@ def _check_store(settings: Settings) -> Iterator[Finding]:
     if settings.ratelimit_storage_uri.kind == "memory" or not settings.ratelimit_enabled:
         return
     try:
-        policies = limiter.find_evicting_policies()
+        policies = limiter.inspector.find_evicting_policies()
     except RateLimitStoreAway:
         remedy = (
             "Make sure that Redis runs, and that RATELIMIT_STORAGE_URI names the right host, port, user and password."

@@ -84,7 +84,7 @@ def follow_changes(app: Flask) -> None:
         try:
             with app.app_context():
                 # The store first: it needs no database.
-                limiter.tell_refused()
+                limiter.inspector.tell_refused()
                 ratelimits.follow_changes()
         except Exception as error:  # noqa: BLE001 - a thread's error has no other reader
             # The limits stay as they are. Requests that need the database report its absence.

@@ -12,7 +12,7 @@ from typing import Final
 from .decision import Decision, Part, Refusal
 from .fallback import LocalFallback
 from .inspection import Inspector
-from .memory import MAX_WINDOWS_DEFAULT, MemoryStore
+from .memory import MemoryStore
 from .plan import Charge, ChargeKind, Fallback
 from .redis import MEMORY, RedisServer, StorageUri, Topology, make_topology
 from .refusals import RefusalCache, RefusalTally
@@ -22,7 +22,6 @@ from .unsynced import Entry, UnsyncedCharges
 BUDGET_MS_DEFAULT: Final = 25
 # What is left of the budget pays for the decision in memory that follows a silent store, and for the scheduler.
 STORE_SHARE_OF_BUDGET: Final = 0.7
-_EVERY_KIND: Final = tuple(ChargeKind)
 
 # Connections, threads and locks are of no use to a forked child, which has no other way to hear of the fork.
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -42,14 +41,13 @@ class Engine:
         budget_ms: float = BUDGET_MS_DEFAULT,
         fallback: Fallback = Fallback.LOCAL,
         workers: int = 1,
-        max_windows: int = MAX_WINDOWS_DEFAULT,
         on_change: Callable[[bool], None] = lambda _is_degraded: None,
     ) -> None:
         """Decide in ``storage``; ``on_change`` is told when the engine becomes degraded, and when it recovers.
 
         Nothing is connected to before the first decision, so the store may be away at the start.
         """
-        self._memory = MemoryStore(max_windows=max_windows)
+        self._memory = MemoryStore()
         self._fallback = LocalFallback(self._memory, default=fallback, workers=workers)
         self._unsynced = UnsyncedCharges()
         self._refusals = RefusalCache()
@@ -62,8 +60,6 @@ class Engine:
             self._topology = make_topology(storage, timeout_seconds=timeout_seconds, on_change=self._note_change)
         self.inspector = Inspector(self._topology, self._memory, self._unsynced, self._refusals, self.refused)
         _engines.add(self)
-
-    # --- deciding -----------------------------------------------------------------------------------------------------
 
     def decide(self, *charges: Charge) -> Decision:
         """Take every charge or none, within the budget, whether or not the store is there."""
@@ -169,52 +165,43 @@ class Engine:
                     self._refusals.add(own, charge, now=now)
             refused_place -= len(limits)
 
-    # --- giving back --------------------------------------------------------------------------------------------------
+    def refund(self, decision: Decision, kinds: Collection[ChargeKind] = tuple(ChargeKind)) -> None:
+        """Give back what ``decision`` took by charges of some ``kinds``, or of all.
 
-    def refund(self, decision: Decision) -> None:
-        """Give back everything that ``decision`` took; a store that is away keeps it until it leaves the window."""
-        self._refund(decision, _EVERY_KIND)
+        A store that is away keeps it until it leaves the window.
+        """
+        if not decision.is_admitted:
+            return
+        for part in (*decision.parts, *decision.remembered):
+            meant = [(charge, values) for charge, values in part.slices() if charge.cost and charge.kind in kinds]
+            if part.values[0] or part.store is None or not meant:
+                continue
+            if part.is_local:
+                for charge, _values in meant:
+                    self._unsynced.remove(charge, int(part.values[2]))
+            with contextlib.suppress(StoreUnavailable):
+                part.store.refund(
+                    [charge for charge, _values in meant],
+                    [stamp for _charge, values in meant for stamp in values[2::LIMIT_FIELDS]],
+                )
+            self._refusals.clear()
 
     def settle(self, decision: Decision, *, is_failure: bool) -> None:
         """Give back what ``decision`` reserved, now that its request is over, and the charge too unless it failed."""
-        self._refund(
+        self.refund(
             decision, [ChargeKind.RESERVATION] if is_failure else [ChargeKind.RESERVATION, ChargeKind.PROVISIONAL]
         )
 
-    def _refund(self, decision: Decision, kinds: Collection[ChargeKind]) -> None:
-        if decision.is_admitted:
-            for part in (*decision.parts, *decision.remembered):
-                self._refund_part(part, kinds)
-
-    def _refund_part(self, part: Part, kinds: Collection[ChargeKind]) -> None:
-        if part.values[0] or part.store is None:
-            return
-        meant = [(charge, values) for charge, values in part.slices() if charge.cost and charge.kind in kinds]
-        if not meant:
-            return
-        if part.is_local:
-            for charge, _values in meant:
-                self._unsynced.remove(charge, int(part.values[2]))
-        # A store that is away keeps what it has until it leaves the window.
-        with contextlib.suppress(StoreUnavailable):
-            part.store.refund(
-                [charge for charge, _values in meant],
-                [stamp for _charge, values in meant for stamp in values[2::LIMIT_FIELDS]],
-            )
-        self._refusals.clear()
-
-    # --- state --------------------------------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """Ask every server of the store, within the budget, so that ``is_degraded`` tells how it is now."""
-        if self._topology is None:
-            return
-        with contextlib.suppress(StoreUnavailable):
-            # A cluster learns who its servers are when it is first asked for a route.
-            self._topology.route(())
-        for server in self._topology.servers:
+    def look(self) -> bool:
+        """Ask every server of the store, within the budget; say whether the engine ``is_degraded`` now."""
+        if self._topology is not None:
             with contextlib.suppress(StoreUnavailable):
-                server.decide([server.prober.probe])
+                # A cluster learns who its servers are when it is first asked for a route.
+                self._topology.route(())
+            for server in self._topology.servers:
+                with contextlib.suppress(StoreUnavailable):
+                    server.decide([server.prober.probe])
+        return self.is_degraded
 
     @property
     def is_degraded(self) -> bool:

@@ -3,25 +3,20 @@
 from collections.abc import Callable, Mapping
 from threading import BoundedSemaphore
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 from flask import Flask, current_app
-from redis.exceptions import RedisError
 
 from .decorators import address, get_rules
 from .engine import BUDGET_MS_DEFAULT, Engine
-from .errors import RateLimitStoreAway
 from .inspection import Inspector
 from .plan import PRECISION_DEFAULT, Fallback, Limits
 from .redis import MEMORY, StorageUri
 from .request_limiter import RequestLimiter
 from .rules import DEFAULT_NAME, SETTING_PREFIX, Caller, Policy, RoleLimits, Rule, add_roles
-from .store import Held
 
 WAITERS_DEFAULT: Final = 4
 _EXTENSION: Final = "ratelimit"
-
-Answer = TypeVar("Answer")
 
 
 class Limiter:
@@ -71,76 +66,24 @@ class Limiter:
     @property
     def engine(self) -> Engine | None:
         """The current app's engine; none when limits are switched off."""
-        limiter: RequestLimiter | None = current_app.extensions.get(_EXTENSION)
-        return limiter.engine if limiter is not None else None
+        limiter = _find_limiter(current_app)
+        return None if limiter is None else limiter.engine
 
     @property
     def policy(self) -> Policy | None:
         """The current app's limits; none when limits are switched off."""
-        limiter: RequestLimiter | None = current_app.extensions.get(_EXTENSION)
-        return limiter.policy if limiter is not None else None
+        limiter = _find_limiter(current_app)
+        return None if limiter is None else limiter.policy
+
+    @property
+    def inspector(self) -> Inspector:
+        """What operators ask of the current app's counters; of none, when limits are switched off."""
+        return (self.engine or Engine()).inspector
 
     def is_degraded(self) -> bool:
         """Ask the store, and say whether this process decides by itself because it is away."""
         engine = self.engine
-        if engine is None:
-            return False
-        engine.look()
-        return engine.is_degraded
-
-    def find_evicting_policies(self) -> list[str]:
-        """Ask every server of the store now; return the policies by which they forget windows when they are full.
-
-        Raises:
-            RateLimitStoreAway: one does not answer.
-        """
-        return self._ask(lambda inspector: inspector.find_evicting_policies(), [])
-
-    def show(self, *keys: str) -> list[Held]:
-        """Return what the windows of ``keys`` hold, such as ``account:someone``, the fullest first.
-
-        Raises:
-            RateLimitStoreAway: nobody knows.
-        """
-        return self._ask(lambda inspector: inspector.show(*keys), [])
-
-    def clear(self, *keys: str) -> bool:
-        """Forget what was counted against ``keys``, such as ``account:someone``; say whether there was anything.
-
-        Raises:
-            RateLimitStoreAway: it was not forgotten.
-        """
-        return self._ask(lambda inspector: inspector.clear(*keys), False)  # noqa: FBT003 - an answer, not a switch
-
-    def rank(self, count: int = 20) -> list[Held]:
-        """Return the fullest windows.
-
-        Raises:
-            RateLimitStoreAway: nobody knows.
-        """
-        return self._ask(lambda inspector: inspector.rank(count), [])
-
-    def count_refused(self, *, minutes: int = 5) -> dict[tuple[str, str], int]:
-        """Return the refusals of the last ``minutes`` by the limit's name and the key, the most frequent first.
-
-        They are those of all processes that share a store, else of this one.
-
-        Raises:
-            RateLimitStoreAway: nobody knows of the others.
-        """
-        return self._ask(lambda inspector: inspector.count_refused(minutes=minutes), {})
-
-    def tell_refused(self) -> None:
-        """Tell the other processes what this one refused; while the store is away that waits."""
-        if (engine := self.engine) is not None:
-            engine.inspector.tell_refused()
-
-    def _ask(self, question: Callable[[Inspector], Answer], otherwise: Answer) -> Answer:
-        engine = self.engine
-        try:
-            return otherwise if engine is None else question(engine.inspector)
-        except RedisError as error:
-            raise RateLimitStoreAway(retry_after_seconds=1) from error
+        return engine is not None and engine.look()
 
     def check(self, app: Flask) -> None:
         """Make sure that every rule of ``app`` names a setting that exists; call it when all routes are there.
@@ -148,7 +91,7 @@ class Limiter:
         Raises:
             LimitError: one does not.
         """
-        limiter: RequestLimiter | None = app.extensions.get(_EXTENSION)
+        limiter = _find_limiter(app)
         if limiter is None:
             return
         targets: list[object] = [*app.view_functions.values(), *app.blueprints.values()]
@@ -158,3 +101,7 @@ class Limiter:
         for rule in (rule for target in targets for rule in get_rules(target)):
             if rule.name is not None:
                 limiter.policy.find_limits(rule)
+
+
+def _find_limiter(app: Flask) -> RequestLimiter | None:
+    return app.extensions.get(_EXTENSION)

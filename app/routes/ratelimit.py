@@ -36,8 +36,8 @@ def list_rate_limits(query: dict[str, Any]) -> Any:
     """
     seen: dict[str, Any] = {"busiest": [], "refused": [], "is_degraded": False}
     try:
-        seen["busiest"] = limiter.rank(query["limit"])
-        refused = limiter.count_refused(minutes=query["minutes"])
+        seen["busiest"] = limiter.inspector.rank(query["limit"])
+        refused = limiter.inspector.count_refused(minutes=query["minutes"])
         seen["refused"] = [
             {"subject": subject, "limit": limit, "count": count} for (limit, subject), count in refused.items()
         ][: query["limit"]]

@@ -138,7 +138,7 @@ def show(key: str) -> Sequence[Held]:
         InvalidKey: it names nobody.
         RateLimitStoreAway: nobody knows.
     """
-    return limiter.show(*_list_keys(key))
+    return limiter.inspector.show(*_list_keys(key))
 
 
 @retried
@@ -159,7 +159,7 @@ def clear(key: str, *, actor: Actor) -> None:
             if target is not None:
                 get_target(target, actor)
         audit.record("ratelimit.cleared", actor=actor, target=target, kind=kind)
-    limiter.clear(*_list_keys(key))
+    limiter.inspector.clear(*_list_keys(key))
 
 
 def _list_keys(key: str) -> list[str]:

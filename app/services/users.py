@@ -223,7 +223,7 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     with transaction():
         user = get_target(user_id, actor)
         audit.record("user.unlocked", actor=actor, target=user.id)
-    limiter.clear(*list_account_keys(user.email))
+    limiter.inspector.clear(*list_account_keys(user.email))
 
 
 @retried

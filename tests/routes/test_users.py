@@ -193,11 +193,11 @@ def test_with_two_administrators_one_may_go(admin_browser: Browser, factory: Fac
 def test_unlocking_clears_every_budget_of_the_account(
     app: Flask, admin_browser: Browser, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.extensions import limiter  # noqa: PLC0415 - only here
+    from app.ratelimit.inspection import Inspector  # noqa: PLC0415 - only here
     from app.security import list_account_keys  # noqa: PLC0415
 
     cleared: list[str] = []
-    monkeypatch.setattr(limiter, "clear", lambda *keys: cleared.extend(keys))
+    monkeypatch.setattr(Inspector, "clear", lambda _self, *keys: cleared.extend(keys))
     assert admin_browser.post(f"{USERS}/{user.id}/unlock").status_code == 204
     assert cleared == list_account_keys(user.email)
     assert_refused(admin_browser.post(f"{USERS}/{NOBODY}/unlock"), 404, "user_not_found")

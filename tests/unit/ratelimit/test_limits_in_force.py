@@ -126,7 +126,7 @@ def test_headers_and_limits_can_be_switched_off() -> None:
     assert ask(app.test_client(), "/", 3) == [200] * 3
     with app.app_context():
         assert not limiter.is_degraded()
-        assert limiter.show("x") == []
+        assert limiter.inspector.show("x") == []
     app, _ = make_app(has_headers=False)
     app.post("/", endpoint="home")(rate_limit("1/minute")(lambda: ""))
     assert "RateLimit" not in app.test_client().post("/").headers
@@ -164,5 +164,5 @@ def test_the_busiest_and_the_refused_can_be_seen() -> None:
     app.post("/", endpoint="home")(rate_limit("2/minute")(lambda: ""))
     ask(app.test_client(), "/", 5)
     with app.app_context():
-        assert limiter.rank(1) == [("address:127.0.0.1", "home-60", 2)]
-        assert limiter.count_refused() == {("home-60", "address:127.0.0.1"): 3}
+        assert limiter.inspector.rank(1) == [("address:127.0.0.1", "home-60", 2)]
+        assert limiter.inspector.count_refused() == {("home-60", "address:127.0.0.1"): 3}
