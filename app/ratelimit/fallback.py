@@ -1,11 +1,12 @@
 """What this process decides by itself, and what it remembers so that an outage is no second chance."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from .decision import Part
 from .memory import MemoryStore
-from .plan import US, Charge, Fallback, Plan
+from .plan import US, Charge, Fallback, Limit, Plan
 
 DENIED_WAIT_US: Final = 1_000_000
 PLANS_MAX: Final = 4096
@@ -36,12 +37,15 @@ class LocalFallback:
         known = self._plans.get(plan)
         if known is None:
             words = {limit: limit.fallback or self._default for limit in plan.limits}
-            watched = Plan(limit for limit in plan.limits if words[limit] is not Fallback.ALLOW)
-            known = (watched.share(self._workers), Fallback.DENY in words.values())
+            watched = Plan(self._share(limit) for limit in plan.limits if words[limit] is not Fallback.ALLOW)
+            known = (watched, Fallback.DENY in words.values())
             if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()
             self._plans[plan] = known
         return known
+
+    def _share(self, limit: Limit) -> Limit:
+        return replace(limit, amount=max(1, limit.amount // self._workers)) if limit.is_strict else limit
 
     def remember(self, part: Part, now: float) -> Part:
         """Count here too what a store admitted by strict limits at ``now``; return what was counted.

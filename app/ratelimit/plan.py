@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -115,9 +115,7 @@ class Plan:
     """The limits that one subject meets in one place, compiled: build it once, use it for every request."""
 
     __slots__ = (
-        "_local",
         "_specs",
-        "_templates",
         "is_strict",
         "key_lengths",
         "keys_template",
@@ -144,8 +142,6 @@ class Plan:
             b"$%%d\r\n%b%%b%b\r\n" % (head, suffix.replace(b"%", b"%%")) for suffix in suffixes
         )
         self._specs: dict[int, bytes] = {}
-        self._templates: dict[tuple[int, str], bytes] = {}
-        self._local: dict[int, Plan] = {}
 
     def __repr__(self) -> str:
         return f"Plan({', '.join(f'{limit.scope} {limit}' for limit in self.limits)})"
@@ -170,18 +166,6 @@ class Plan:
     def name_keys(self, subject: str) -> list[str]:
         """Return the keys of ``subject``, one for each limit."""
         return [f"{KEY_PREFIX}{{{encode_subject(subject)}}}:{limit.key}" for limit in self.limits]
-
-    def share(self, workers: int) -> Plan:
-        """Return the plan of one of ``workers`` processes that cannot see each other: strict amounts are divided."""
-        if workers <= 1 or not self.is_strict:
-            return self
-        plan = self._local.get(workers)
-        if plan is None:
-            plan = self._local[workers] = Plan(
-                replace(limit, amount=max(1, limit.amount // workers)) if limit.is_strict else limit
-                for limit in self.limits
-            )
-        return plan
 
 
 def name_limit(key: str) -> str:
@@ -213,20 +197,13 @@ def parse_limits(text: str) -> Limits:
         raise LimitError(f"expected {ALLOWED_NOTATION}; got {text[:80]!r}") from None
     pairs = tuple((item.amount, item.get_expiry()) for item in items)
     # The library takes "10/0 minutes" for one minute; here nobody has to guess.
-    has_zero_window = any(part.multiples == 0 for part in items) or _spells_zero_multiple(text)
+    matches = map(notation.util.SINGLE_EXPR.match, notation.util.SEPARATORS.split(text))
+    has_zero_window = any(match and match[3] and int(match[3]) == 0 for match in matches)
     if has_zero_window or not all(
         1 <= amount <= AMOUNT_MAX and seconds <= WINDOW_SECONDS_MAX for amount, seconds in pairs
     ):
         raise LimitError(f"expected {ALLOWED_NOTATION}; got {text[:80]!r}")
     return Limits(text, pairs)
-
-
-def _spells_zero_multiple(text: str) -> bool:
-    for part in notation.util.SEPARATORS.split(text):
-        match = notation.util.SINGLE_EXPR.match(part)
-        if match is not None and match[3] is not None and int(match[3]) == 0:
-            return True
-    return False
 
 
 def make_limit(

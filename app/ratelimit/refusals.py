@@ -14,8 +14,6 @@ SUBJECTS_MAX: Final = 20_000
 MINUTES_KEPT: Final = 15
 NAMES_MAX: Final = 1_000
 
-_Key = tuple["Plan", str]
-
 
 class RefusalCache:
     """Subjects that are known to be refused, for as long as their wait lasts, and at most a second.
@@ -24,7 +22,7 @@ class RefusalCache:
     """
 
     def __init__(self) -> None:
-        self._known: dict[_Key, tuple[float, float, int, Part]] = {}
+        self._known: dict[tuple[Plan, str], tuple[float, float, int, Part]] = {}
 
     def __len__(self) -> int:
         return len(self._known)

@@ -37,8 +37,7 @@ class RequestLimiter:
     """Decides about the requests of one app.
 
     ``find_caller`` tells who asks, and is called only where a role has limits of its own. ``default`` counts every
-    request to a route that is not exempt. As many requests as ``waiters``
-    admits wait for the outcome of others.
+    request to a route that is not exempt. As many requests as ``waiters`` admits wait for the outcome of others.
     """
 
     engine: Engine

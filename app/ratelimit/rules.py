@@ -168,9 +168,7 @@ class Rule:
 
     def name_scope(self, endpoint: str) -> str:
         """Return what the counters belong to: all routes that name one setting share them; others have their own."""
-        if self.scope is not None:
-            return self.scope
-        return self.name or endpoint
+        return self.scope if self.scope is not None else self.name or endpoint
 
 
 class PreparedRule(NamedTuple):
@@ -181,8 +179,6 @@ class PreparedRule(NamedTuple):
     # Of roles that have limits of their own, the most generous first.
     role_plans: tuple[tuple[str, Plan], ...]
     endpoint: str
-    bys: tuple[By, ...]
-    kind: ChargeKind
     block: Plan | None
     reservation: Plan | None
 
@@ -247,8 +243,6 @@ class Policy:
             plan=None if limits is None else self._find_plan(rule, limits, endpoint),
             role_plans=tuple((role, self._find_plan(rule, own, endpoint)) for role, own in ranked),
             endpoint=endpoint,
-            bys=rule.by,
-            kind=ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING,
             block=None
             if rule.block is None
             else self._find_plan(rule, parse_limits(rule.block), endpoint, BLOCK_SCOPE_PREFIX),
@@ -257,7 +251,7 @@ class Policy:
 
     def make_charges(self, prepared: PreparedRule, find_caller: Callable[[], Caller | None]) -> list[Charge]:
         """Return what a request has to pay by a rule: for every subject, its limits and its block."""
-        rule, plan, role_plans, endpoint, bys, kind, block, reservation = prepared
+        rule, plan, role_plans, endpoint, block, reservation = prepared
         if plan is None:
             plan = self._ask_for_plan(rule, endpoint)
         if plan is None:
@@ -271,8 +265,9 @@ class Policy:
                 # where failures count, whoever has many accounts would have as many budgets for guesses.
                 stand_in = None if rule.failures_only else caller.subject
         cost = rule.cost if isinstance(rule.cost, int) else rule.cost()
+        kind = ChargeKind.PROVISIONAL if rule.failures_only else ChargeKind.LASTING
         charges = []
-        for by in bys:
+        for by in rule.by:
             # The kind is part of the subject's name: an account called like an address is nobody's address.
             subject = stand_in if stand_in and by.kind == ADDRESS else (who := by.find()) and f"{by.kind}:{who}"
             if subject:

@@ -188,11 +188,10 @@ class ClusterTopology:
         """Read the topology from whoever tells it; say whether anybody did."""
         self._is_refresh_wanted = False
         known = sorted(self._servers.items(), key=lambda item: (item[1].breaker.is_open, random.random()))  # noqa: S311
-        for host_port in itertools.chain((host_port for host_port, _server in known), self._uri.hosts):
-            ranges = self._ask_for_slots(host_port)
-            if ranges:
-                self._apply(ranges)
-                return True
+        ranges = self._find_slots([*(host_port for host_port, _server in known), *self._uri.hosts])
+        if ranges:
+            self._apply(ranges)
+            return True
         with self._condition:
             was_failed, self._has_failed = self._has_failed, True
             self._condition.notify_all()
@@ -200,8 +199,12 @@ class ClusterTopology:
             logger.warning("rate limit store: no node of the cluster answers; this process decides by itself")
         return False
 
+    def _find_slots(self, host_ports: Sequence[HostPort]) -> SlotRanges:
+        """Return the masters' slots, as the first of ``host_ports`` that knows them says; none if nobody does."""
+        return next(filter(None, map(self._ask_for_slots, host_ports)), [])
+
     def _ask_for_slots(self, host_port: HostPort) -> SlotRanges:
-        connection = self._uri.make_connection(host_port, timeout_seconds=self._topology_timeout_seconds)
+        connection = self._uri.make_connection(host_port, self._topology_timeout_seconds)
         try:
             connection.connect()  # type: ignore[no-untyped-call] # redis-py's own
             connection.send_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call] # likewise
@@ -243,11 +246,8 @@ class ClusterTopology:
 
     def clients(self) -> Iterator[Redis]:
         """Yield a client for each master."""
-        for host_port in self._uri.hosts:
-            ranges = self._ask_for_slots(host_port)
-            if ranges:
-                break
-        else:
+        ranges = self._find_slots(self._uri.hosts)
+        if not ranges:
             raise RedisError("no node of the cluster answers")
         for host_port in sorted({master for _first, _last, master in ranges}):
             with make_client(self._uri, host_port) as client:

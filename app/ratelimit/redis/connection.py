@@ -11,7 +11,8 @@ import ssl
 import struct
 import sys
 import time
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from redis.connection import Connection
 
@@ -24,11 +25,8 @@ LAST_LOOK_SECONDS: Final = 0.001
 HAS_KERNEL_TIMEOUTS: Final = sys.platform in {"linux", "darwin"}
 
 
-class Connect(Protocol):
-    """Makes an unopened connection to the server, wherever it is by now; may block."""
-
-    def __call__(self, *, timeout_seconds: float) -> Connection:
-        """Return the connection."""
+# Makes an unopened connection, with a timeout in seconds, to the server, wherever it is by now; may block.
+Connect = Callable[[float], Connection]
 
 
 class RedisConnection:

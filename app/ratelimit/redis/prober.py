@@ -140,7 +140,7 @@ class Prober:
         """
         patience_seconds = self.patience_seconds
         connection = RedisConnection(
-            self.connect(timeout_seconds=patience_seconds),
+            self.connect(patience_seconds),
             timeout_seconds=patience_seconds,
             generation=self.pool.generation,
         )

@@ -2,10 +2,9 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.ratelimit.plan import EXACT_AMOUNT_MAX, Charge
 from app.ratelimit.store import StoreUnavailable, Values
@@ -19,29 +18,22 @@ _REFUND: Final = struct.Struct("<ddd")
 _MERGE: Final = struct.Struct("<ddddd")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A script by its text and by the name that Redis gives it."""
 
-    name: str
     source: bytes
     sha: bytes
-
-    @property
-    def load_command(self) -> bytes:
-        """The command that brings the script to a server."""
-        return pack_command(b"SCRIPT", b"LOAD", self.source)
 
 
 def _read(name: str) -> Script:
     source = (_FOLDER / f"{name}.lua").read_bytes()
-    return Script(name, source, sha1(source, usedforsecurity=False).hexdigest().encode())
+    return Script(source, sha1(source, usedforsecurity=False).hexdigest().encode())
 
 
 DECIDE: Final = _read("decide")
 REFUND: Final = _read("refund")
 MERGE: Final = _read("merge")
-LOAD_ALL: Final = b"".join(script.load_command for script in (DECIDE, REFUND, MERGE))
+LOAD_ALL: Final = b"".join(pack_command(b"SCRIPT", b"LOAD", script.source) for script in (DECIDE, REFUND, MERGE))
 LOAD_ALL_COUNT: Final = 3
 
 # Ready-made beginnings and ends of the commonest command, by the number of keys.
@@ -89,9 +81,6 @@ def read_values(reply: Reply) -> Values:
     Raises:
         StoreUnavailable: this is no answer.
     """
-    if not isinstance(reply, bytes):
-        raise StoreUnavailable("not an answer")
-    answer = _ANSWERS.get(len(reply) // 8)
-    if answer is None:
-        raise StoreUnavailable("not an answer")
-    return answer.unpack(reply)
+    if isinstance(reply, bytes) and (answer := _ANSWERS.get(len(reply) // 8)) is not None:
+        return answer.unpack(reply)
+    raise StoreUnavailable("not an answer")

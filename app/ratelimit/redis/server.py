@@ -208,7 +208,10 @@ class RedisServer:
             redirected = self._redirect(self, errors[0], payload, len(replies), deadline)
             if redirected is not None:
                 return redirected
-        self._note_refusal(errors[0])
+        with self._condition:
+            is_burst = self.breaker.count_refusal(time.monotonic())
+        if is_burst:
+            self.open_breaker(errors[0].code)
         raise StoreUnavailable(self.name) from errors[0]
 
     def take(self, now: float, *, is_patient: bool = False) -> RedisConnection:
@@ -261,12 +264,6 @@ class RedisServer:
             if not self.breaker.is_open:
                 self.breaker.record(Event.SILENCE)
                 self.prober.wake()
-
-    def _note_refusal(self, error: ReplyError) -> None:
-        with self._condition:
-            is_burst = self.breaker.count_refusal(time.monotonic())
-        if is_burst:
-            self.open_breaker(error.code)
 
     def open_breaker(self, reason: str, *, is_silent: bool = False) -> None:
         """From now on ask this server nothing until a probe of it has succeeded.

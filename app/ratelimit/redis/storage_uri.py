@@ -84,9 +84,9 @@ class StorageUri:
     # As it was given, password included.
     text: str = field(default="memory://", repr=False)
 
-    def connection_arguments(self, *, timeout_seconds: float) -> dict[str, Any]:
-        """Return the arguments of redis-py's connections, but for the host and port."""
-        return {
+    def describe_connection(self, host_port: HostPort | None, timeout_seconds: float) -> tuple[Any, dict[str, Any]]:
+        """Return redis-py's class and arguments for a connection to ``host_port``, or else to the only host or path."""
+        arguments = {
             "db": self.database,
             "username": self.username,
             "password": self.password,
@@ -96,6 +96,10 @@ class StorageUri:
             "driver_info": None,
             **self.tls_arguments(),
         }
+        if self.kind == "unix":
+            return UnixDomainSocketConnection, {"path": self.path, **arguments}
+        host, port = host_port or self.hosts[0]
+        return VerifiedConnection if self.is_tls else Connection, {"host": host, "port": port, **arguments}
 
     def tls_arguments(self) -> dict[str, Any]:
         """Return the arguments that make a connection verify its server's certificate and name."""
@@ -103,16 +107,11 @@ class StorageUri:
             return {}
         return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **dict(self.tls_files)}
 
-    def make_connection(self, host_port: HostPort | None, *, timeout_seconds: float) -> Connection:
+    def make_connection(self, host_port: HostPort | None, timeout_seconds: float) -> Connection:
         """Return an unopened connection to ``host_port``, or else to the only host or the socket's path."""
-        arguments = self.connection_arguments(timeout_seconds=timeout_seconds)
-        if self.kind == "unix":
-            make_unix_connection: Any = UnixDomainSocketConnection
-            connection: Connection = make_unix_connection(path=self.path, **arguments)  # not one, but with its face
-            return connection
-        host, port = host_port or self.hosts[0]
-        connection_class = VerifiedConnection if self.is_tls else Connection
-        return connection_class(host=host, port=port, **arguments)
+        make, arguments = self.describe_connection(host_port, timeout_seconds)
+        connection: Connection = make(**arguments)
+        return connection
 
 
 MEMORY: Final = StorageUri("memory")
@@ -147,11 +146,13 @@ def parse_storage_uri(text: str) -> StorageUri:
     if ("ssl_certfile" in options) != ("ssl_keyfile" in options):
         raise StorageUriError("ssl_certfile and ssl_keyfile are only good together")
     path = unquote(parts.path)
+    if kind == "unix" and not path.startswith("/"):
+        raise StorageUriError("a unix socket needs its absolute path")
     return StorageUri(
         kind=kind,
         is_tls=is_tls,
         hosts=() if kind == "unix" else _parse_hosts(hosts, default_port=_PORTS[kind]),
-        path=_require(path.startswith("/") and path, "a unix socket needs its absolute path") if kind == "unix" else "",
+        path=path if kind == "unix" else "",
         database=_parse_database(path, options, kind=kind),
         service=_parse_service(path) if kind == "sentinel" else "",
         username=unquote(username) or None,
@@ -161,12 +162,6 @@ def parse_storage_uri(text: str) -> StorageUri:
         sentinel_password=options.get("sentinel_password"),
         text=text,
     )
-
-
-def _require(value: str | bool, fault: str) -> str:  # noqa: FBT001 - the falsy half of an ``and``
-    if not isinstance(value, str) or not value:
-        raise StorageUriError(fault)
-    return value
 
 
 def _parse_options(query: str, *, kind: Kind, is_tls: bool) -> dict[str, str]:

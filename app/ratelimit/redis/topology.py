@@ -23,13 +23,8 @@ def make_probe(subject: str = "probe") -> Charge:
 
 def make_client(uri: StorageUri, host_port: HostPort | None) -> Redis:
     """Return a client of redis-py for one server."""
-    connection = uri.make_connection(host_port, timeout_seconds=ADMIN_TIMEOUT_SECONDS)
-    arguments = uri.connection_arguments(timeout_seconds=ADMIN_TIMEOUT_SECONDS)
-    if uri.kind == "unix":
-        arguments["path"] = uri.path
-    else:
-        arguments["host"], arguments["port"] = host_port or uri.hosts[0]
-    return Redis(connection_pool=ConnectionPool(connection_class=type(connection), **arguments))
+    connection_class, arguments = uri.describe_connection(host_port, ADMIN_TIMEOUT_SECONDS)
+    return Redis(connection_pool=ConnectionPool(connection_class=connection_class, **arguments))
 
 
 class SingleTopology:
@@ -37,19 +32,13 @@ class SingleTopology:
 
     def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[RedisServer], None]) -> None:
         self._uri = uri
+        name = f"{uri.service} by sentinel" if uri.service else uri.path or "{}:{}".format(*uri.hosts[0])
         self._server = RedisServer(
-            self._name_server(),
-            self._connect,
-            timeout_seconds=timeout_seconds,
-            probe=make_probe(),
-            on_change=on_change,
+            name, self._connect, timeout_seconds=timeout_seconds, probe=make_probe(), on_change=on_change
         )
 
-    def _name_server(self) -> str:
-        return self._uri.path or "{}:{}".format(*self._uri.hosts[0])
-
-    def _connect(self, *, timeout_seconds: float) -> Connection:
-        return self._uri.make_connection(None, timeout_seconds=timeout_seconds)
+    def _connect(self, timeout_seconds: float) -> Connection:
+        return self._uri.make_connection(None, timeout_seconds)
 
     @property
     def servers(self) -> Sequence[RedisServer]:
@@ -82,13 +71,7 @@ class SingleTopology:
 class SentinelTopology(SingleTopology):
     """The server that the sentinels call master; asked for anew with every connection that is opened."""
 
-    def __init__(self, uri: StorageUri, *, timeout_seconds: float, on_change: Callable[[RedisServer], None]) -> None:
-        super().__init__(uri, timeout_seconds=timeout_seconds, on_change=on_change)
-        self._last_master: HostPort | None = None
-        self._sentinel_timeout_seconds = max(0.25, 4 * timeout_seconds)
-
-    def _name_server(self) -> str:
-        return f"{self._uri.service} by sentinel"
+    _last_master: HostPort | None = None
 
     def _find_master(self, timeout_seconds: float) -> HostPort:
         sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py's own
@@ -109,14 +92,14 @@ class SentinelTopology(SingleTopology):
                 sentinel.close()
         return str(host), int(port)
 
-    def _connect(self, *, timeout_seconds: float) -> Connection:
+    def _connect(self, timeout_seconds: float) -> Connection:
         try:
-            self._last_master = self._find_master(self._sentinel_timeout_seconds)
+            self._last_master = self._find_master(timeout_seconds)
         except RedisError:
             # Sentinels that are all away take no working master with them.
             if self._last_master is None:
                 raise
-        return self._uri.make_connection(self._last_master, timeout_seconds=timeout_seconds)
+        return self._uri.make_connection(self._last_master, timeout_seconds)
 
     def clients(self) -> Iterator[Redis]:
         """Yield a client for the master of now."""
