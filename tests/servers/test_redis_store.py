@@ -90,3 +90,18 @@ def test_a_window_that_is_asked_again_is_kept_longer_also_after_its_first_units_
             client.pexpire(key, 70_000)
             store.decide([Charge(plan, "someone")])
         assert client.pttl(key) > 110_000
+
+
+def test_a_refusal_tells_when_more_comes_back_without_the_unit_that_it_did_not_take() -> None:
+    _server, connection = _connection()
+    plan = compile_plan("3/minute", scope="refused")
+    store = ClockedRedisStore(connection, SimpleNamespace(now=1_800_000_000_000_000))
+    one, full = Charge(plan, "one"), Charge(plan, "full", 3)
+    store.decide([full])
+    taken = store.decide([one])
+    store.decide([one])
+    store.refund([one], taken[5:])
+    # What is left of the first stands in the microsecond after this one.
+    refused = store.decide([one, full])
+    assert refused[0] == 2
+    assert refused[3:5] == (2, 60_000_001)

@@ -140,7 +140,10 @@ for i = 1, refused > 0 and #keys or 0 do
     local is_empty
     if width == 0 then
       call('ZREMRANGEBYSCORE', key, format('%.0f', stamp), format('%.0f', stamp + cost - 1))
-      is_empty = call('ZCARD', key) == 0
+      -- The unit may have stood before others, in the microsecond of one that was given back.
+      local head = call('ZRANGE', key, '0', '0')[1]
+      is_empty = not head
+      if head then answer[i * 3 + 2] = head + window - now end
     else
       local tail = call('ZRANGE', key, '-2', '-1', 'WITHSCORES')
       local before = tail[3] and tail[2] + 0 or 0
