@@ -15,7 +15,7 @@ from .probe import LOOK_SECONDS, PROBE, Probe
 from .sqlite import make_sqlite_engine
 from .sqlite_file import DatabaseFile
 from .transactions import begin_only_where_needed
-from .translation import ErrorTranslator
+from .translation import translate_errors
 from .url import DatabaseTarget
 
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql"}
@@ -60,7 +60,7 @@ def _make_engine(target: DatabaseTarget, file: DatabaseFile | None) -> sa.Engine
     }
     if file is not None:
         engine = make_sqlite_engine(target, file, **options)
-        ErrorTranslator(None).listen(engine)
+        translate_errors(engine)
         return engine
     if target.dialect == "postgresql":
         options["use_native_hstore"] = False  # it would ask for the type at every connect
@@ -69,7 +69,7 @@ def _make_engine(target: DatabaseTarget, file: DatabaseFile | None) -> sa.Engine
     host = target.hosts[0]
     url = sa.URL.create(_DRIVERS[target.dialect], target.user or None, None, host.name, host.port, target.database)
     engine = sa.create_engine(url, creator=connector, **options)
-    ErrorTranslator(connector).listen(engine)
+    translate_errors(engine, connector)
     begin_only_where_needed(engine)
     discard_closed_connections(engine)
     engine.update_execution_options(**{PREPARES: target.prepared_statements})

@@ -28,23 +28,19 @@ _EXCEPTIONS: Final[Mapping[Kind, Callable[[], DatabaseUnavailable]]] = {
 }
 
 
-class ErrorTranslator:
-    """Raises the exceptions of ``faults`` in the place of an engine's errors, and throws away a pool of no use."""
+def translate_errors(engine: sa.Engine, connector: Connector | None = None) -> None:
+    """Raise the exceptions of ``faults`` in the place of the errors of ``engine``, and throw away a pool of no use.
 
-    def __init__(self, connector: Connector | None) -> None:
-        """``connector`` makes the engine's connections, if it is to a server."""
-        self._connector = connector
+    ``connector`` makes the engine's connections, if it is to a server.
+    """
+    sa.event.listen(engine, "begin", _note_no_commit)
+    sa.event.listen(engine, "rollback", _note_no_commit)
+    sa.event.listen(engine, "commit", _note_commit)
 
-    def listen(self, engine: sa.Engine) -> None:
-        """Translate the errors of ``engine`` from now on."""
-        sa.event.listen(engine, "begin", _note_no_commit)
-        sa.event.listen(engine, "rollback", _note_no_commit)
-        sa.event.listen(engine, "commit", _note_commit)
-        sa.event.listen(engine, "handle_error", self._on_error, retval=True)
-
-    def _on_error(self, context: ExceptionContext) -> Exception | None:
+    @sa.event.listens_for(engine, "handle_error", retval=True)
+    def translate(context: ExceptionContext) -> Exception | None:
         error = context.original_exception
-        if self._connector is not None and not isinstance(error, context.dialect.loaded_dbapi.Error):
+        if connector is not None and not isinstance(error, context.dialect.loaded_dbapi.Error):
             # What interrupted the driver may have left an answer unread, which the next statement would take for its
             # own. It is no loss: work that somebody interrupted is not run again.
             context.is_disconnect = True
@@ -53,9 +49,9 @@ class ErrorTranslator:
         kind = classify(error)
         if context.is_disconnect and kind is not Kind.READ_ONLY:
             kind = Kind.LOST
-        if self._connector is not None and kind in {Kind.LOST, Kind.READ_ONLY}:
+        if connector is not None and kind in {Kind.LOST, Kind.READ_ONLY}:
             context.is_disconnect = True
-            self._connector.note_loss(is_timeout=is_timeout(error))
+            connector.note_loss(is_timeout=is_timeout(error))
         elif kind is Kind.READ_ONLY:
             # SQLite opens a file that may not be written to for reading, and that connection stays so. What writes
             # outside a transaction of its own is told the same, and is a mistake of ours.
