@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
 
 from flask import Flask, Response, current_app, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -22,26 +21,20 @@ from app.utils import (
 logger = logging.getLogger(__name__)
 
 
-def make_problem(
-    *,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    errors: Mapping[str, Sequence[str]] | None = None,
-    retry_after_seconds: int | None = None,
-    **extensions: object,
-) -> Response:
-    """Return a problem+json response (RFC 9457), with the request's id."""
-    body = describe_problem(
-        status=status, code=code, title=title, detail=detail, request_id=log_context.get().get("request_id")
-    )
-    if errors is not None:
-        body["errors"] = errors
-    response = current_app.response_class(json.dumps(body | extensions), status, content_type=PROBLEM_CONTENT_TYPE)
-    if retry_after_seconds is not None:
-        response.headers["Retry-After"] = str(max(1, retry_after_seconds))
+def make_problem(error: AppError, **extensions: object) -> Response:
+    """Return ``error`` as a problem+json response (RFC 9457), with the request's id and members of its own."""
+    if error.errors is not None:
+        extensions["errors"] = error.errors
+    response = _respond(error.status, error.code, error.title, error.detail, **extensions)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(max(1, error.retry_after_seconds))
     return response
+
+
+def _respond(status: int, code: str, title: str, detail: str, **extensions: object) -> Response:
+    request_id = log_context.get().get("request_id")
+    body = describe_problem(status=status, code=code, title=title, detail=detail, request_id=request_id)
+    return current_app.response_class(json.dumps(body | extensions), status, content_type=PROBLEM_CONTENT_TYPE)
 
 
 def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
@@ -49,14 +42,7 @@ def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
 
     def on_app_error(error: AppError) -> Response:
         setattr(g, REFUSAL, error)
-        response = make_problem(
-            status=error.status,
-            code=error.code,
-            title=error.title,
-            detail=error.detail,
-            errors=error.errors,
-            retry_after_seconds=error.retry_after_seconds,
-        )
+        response = make_problem(error)
         if error.status == NotSignedIn.status:
             response.headers["WWW-Authenticate"] = 'Bearer realm="gatehouse"'
         return response
@@ -66,7 +52,7 @@ def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
         if status < 400:
             return error.get_response()  # type: ignore[return-value] # Werkzeug's sansio base; at run time a Response
         code, detail = HTTP_CODES.get(status, (f"http_{status}", error.description or error.name))
-        response = make_problem(status=status, code=code, title=error.name, detail=detail)
+        response = _respond(status, code, error.name, detail)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
         return response
@@ -74,7 +60,7 @@ def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:
     def on_unexpected_error(error: Exception) -> Response:
         text = describe_text(error) if has_error_texts else None
         logger.error("unexpected %s", type(error).__qualname__, extra={"error": text, "stack": describe_stack(error)})
-        return make_problem(status=500, code=AppError.code, title=AppError.title, detail=AppError.detail)
+        return make_problem(AppError())
 
     app.register_error_handler(AppError, on_app_error)
     app.register_error_handler(HTTPException, on_http_error)

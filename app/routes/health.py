@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from flask import Response
-
 from app.database import probe
 from app.extensions import db, limiter
 from app.http.openapi import Blueprint
@@ -43,18 +41,7 @@ def get_ready() -> Any:
     database = probe(db.engine)
     checks = {"database": database, "ratelimit": "degraded" if limiter.is_degraded() else "ok"}
     if database != "ok":
-        return _refuse(NotReady.detail, checks)
+        return make_problem(NotReady(retry_after_seconds=1), checks=checks)
     if is_draining():
-        return _refuse("The server is about to stop.", checks)
+        return make_problem(NotReady("The server is about to stop.", retry_after_seconds=1), checks=checks)
     return {"status": "ok" if checks["ratelimit"] == "ok" else "degraded", "checks": checks}
-
-
-def _refuse(detail: str, checks: dict[str, str]) -> Response:
-    return make_problem(
-        status=NotReady.status,
-        code=NotReady.code,
-        title=NotReady.title,
-        detail=detail,
-        retry_after_seconds=1,
-        checks=checks,
-    )
