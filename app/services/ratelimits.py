@@ -239,24 +239,21 @@ def _load_changes(policy: Policy) -> dict[str, _Change]:
     return changes
 
 
-def _apply(policy: Policy, changes: Mapping[str, _Change]) -> None:
-    named: dict[str, NamedLimits] = {}
-    for name, change in changes.items():
-        configured = policy.configured[name]
-        try:
-            by_role = {role: parse_limits(text) for role, text in change.by_role.items()}
-            limits = parse_limits(change.limits) if change.limits else configured.limits
-            named[name] = NamedLimits(limits, {**configured.by_role, **by_role})
-        except LimitError:
-            logger.exception("the database holds limits that cannot be read; %s stays as it is configured", name)
-    policy.replace(named)
-
-
 def _follow(policy: Policy) -> Mapping[str, _Change]:
+    """Put what administrators changed in force in this process, and return it."""
+    named: dict[str, NamedLimits] = {}
     # Whoever read last puts in force last.
     with policy.updating:
         changes = _load_changes(policy)
-        _apply(policy, changes)
+        for name, change in changes.items():
+            configured = policy.configured[name]
+            try:
+                by_role = {role: parse_limits(text) for role, text in change.by_role.items()}
+                limits = parse_limits(change.limits) if change.limits else configured.limits
+                named[name] = NamedLimits(limits, {**configured.by_role, **by_role})
+            except LimitError:
+                logger.exception("the database holds limits that cannot be read; %s stays as it is configured", name)
+        policy.replace(named)
     return changes
 
 
