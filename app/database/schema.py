@@ -1,23 +1,18 @@
 """Changes of the schema that keep nobody else waiting for long."""
 
-from __future__ import annotations
-
 import random
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg2
 import pymysql
 import sqlalchemy as sa
+from alembic.operations import Operations
 
 from .faults import DatabaseUnavailable
 from .locks import LockTimeout
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from alembic.operations import Operations
 
 # Whoever comes after one that waits for a table's lock waits behind it: this is what a change costs everybody else at
 # most, each time that it tries. MySQL knows whole seconds only.

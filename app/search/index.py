@@ -12,53 +12,41 @@ from sqlalchemy.dialects import sqlite
 from .text import SearchText, make_search_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from alembic.operations import Operations
 
 FILL_BATCH: Final = 500
 
 # {table}, its {key} of type {key_type} and its {column}; beside it the {rows} that are indexed, and the index {fts}.
-_SQLITE_UP: Final = (
-    # A rowid of its own: those of a table whose key is no integer change in a VACUUM.
-    (
-        "CREATE TABLE IF NOT EXISTS {rows}"
-        " (number INTEGER PRIMARY KEY, key {key_type} NOT NULL UNIQUE, {column} TEXT NOT NULL)"
-    ),
-    (
-        "CREATE VIRTUAL TABLE IF NOT EXISTS {fts} USING fts5 ({column}, content='{rows}',"
-        " content_rowid='number', tokenize='ascii', prefix='3 4 5 6', detail='none', columnsize=0)"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS {fts}_insert AFTER INSERT ON {table} BEGIN"
-        " INSERT INTO {rows} (key, {column}) VALUES (new.{key}, new.{column}); END"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS {fts}_update AFTER UPDATE OF {key}, {column} ON {table} BEGIN"
-        " UPDATE {rows} SET key = new.{key}, {column} = new.{column} WHERE key = old.{key}; END"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS {fts}_delete AFTER DELETE ON {table} BEGIN"
-        " DELETE FROM {rows} WHERE key = old.{key}; END"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS {rows}_insert AFTER INSERT ON {rows} BEGIN"
-        " INSERT INTO {fts} (rowid, {column}) VALUES (new.number, new.{column}); END"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS {rows}_delete AFTER DELETE ON {rows} BEGIN"
-        " INSERT INTO {fts} ({fts}, rowid, {column}) VALUES ('delete', old.number, old.{column}); END"
-    ),
-    (
-        "CREATE TRIGGER IF NOT EXISTS {rows}_update AFTER UPDATE ON {rows} BEGIN"
-        " INSERT INTO {fts} ({fts}, rowid, {column}) VALUES ('delete', old.number, old.{column});"
-        " INSERT INTO {fts} (rowid, {column}) VALUES (new.number, new.{column}); END"
-    ),
-    (
-        "INSERT INTO {rows} (key, {column}) SELECT {key}, {column} FROM {table}"
-        " WHERE {key} NOT IN (SELECT key FROM {rows})"
-    ),
-)
+# The rows have a rowid of their own: those of a table whose key is no integer change in a VACUUM.
+_SQLITE_UP: Final = """\
+CREATE TABLE IF NOT EXISTS {rows} (number INTEGER PRIMARY KEY, key {key_type} NOT NULL UNIQUE, {column} TEXT NOT NULL)
+
+CREATE VIRTUAL TABLE IF NOT EXISTS {fts} USING fts5 ({column}, content='{rows}', content_rowid='number',
+ tokenize='ascii', prefix='3 4 5 6', detail='none', columnsize=0)
+
+CREATE TRIGGER IF NOT EXISTS {fts}_insert AFTER INSERT ON {table} BEGIN
+ INSERT INTO {rows} (key, {column}) VALUES (new.{key}, new.{column}); END
+
+CREATE TRIGGER IF NOT EXISTS {fts}_update AFTER UPDATE OF {key}, {column} ON {table} BEGIN
+ UPDATE {rows} SET key = new.{key}, {column} = new.{column} WHERE key = old.{key}; END
+
+CREATE TRIGGER IF NOT EXISTS {fts}_delete AFTER DELETE ON {table} BEGIN
+ DELETE FROM {rows} WHERE key = old.{key}; END
+
+CREATE TRIGGER IF NOT EXISTS {rows}_insert AFTER INSERT ON {rows} BEGIN
+ INSERT INTO {fts} (rowid, {column}) VALUES (new.number, new.{column}); END
+
+CREATE TRIGGER IF NOT EXISTS {rows}_delete AFTER DELETE ON {rows} BEGIN
+ INSERT INTO {fts} ({fts}, rowid, {column}) VALUES ('delete', old.number, old.{column}); END
+
+CREATE TRIGGER IF NOT EXISTS {rows}_update AFTER UPDATE ON {rows} BEGIN
+ INSERT INTO {fts} ({fts}, rowid, {column}) VALUES ('delete', old.number, old.{column});
+ INSERT INTO {fts} (rowid, {column}) VALUES (new.number, new.{column}); END
+
+INSERT INTO {rows} (key, {column}) SELECT {key}, {column} FROM {table} WHERE {key} NOT IN (SELECT key FROM {rows})
+"""
 _SQLITE_DOWN: Final = (
     "DROP TRIGGER IF EXISTS {fts}_insert",
     "DROP TRIGGER IF EXISTS {fts}_update",
@@ -107,7 +95,7 @@ class SearchIndex:
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {self.name}")
             op.execute(f"CREATE INDEX CONCURRENTLY {self.name} ON {self.table} USING gin (({vector}))")
         elif connection.dialect.name == "sqlite":
-            self._execute_all(op, _SQLITE_UP)
+            self._execute_all(op, _SQLITE_UP.split("\n\n"))
         elif not self._is_there(connection):
             op.execute(f"CREATE FULLTEXT INDEX {self.name} ON {self.table} ({self.column})")
 
@@ -144,7 +132,7 @@ class SearchIndex:
                     sa.update(table).where(key.in_(texts), text == "").values({self.column: sa.case(texts, value=key)})
                 )
 
-    def _execute_all(self, op: Operations, statements: tuple[str, ...]) -> None:
+    def _execute_all(self, op: Operations, statements: Sequence[str]) -> None:
         names = {
             "table": self.table,
             "column": self.column,
