@@ -13,6 +13,7 @@ from itsdangerous import BadSignature
 
 from app.extensions import db
 from app.models import Session, User
+from app.services import sessions
 from tests.databases import TEST_ENVIRON
 from tests.factories import PASSWORD
 
@@ -261,6 +262,41 @@ def test_sessions_that_ran_out_go_with_the_next_sign_in(app: Flask, clock: Clock
     factory.sign_in(user)
     with app.app_context():
         assert db.session.scalar(sa.select(sa.func.count()).select_from(Session)) == 1
+
+
+def test_a_sign_in_ends_none_of_the_sessions_that_are_alive_and_none_of_another_user(
+    app: Flask, clock: Clock, factory: Factory, user: Any
+) -> None:
+    other = factory.user()
+    factory.sign_in(other)
+    factory.sign_in(user)
+    remembered = factory.sign_in(user, remember=True)
+    clock.advance(13 * HOUR)
+    factory.sign_in(user)
+    assert remembered.get(ME).status_code == 200
+    with app.app_context():
+        query = sa.select(sa.func.count()).select_from(Session).where(Session.user_id == other.id)
+        assert db.session.scalar(query) == 1
+
+
+def test_a_session_that_was_idle_too_long_is_listed_no_more(clock: Clock, factory: Factory, user: Any) -> None:
+    factory.sign_in(user)
+    factory.sign_in(user, remember=True)
+    clock.advance(3 * HOUR)
+    listed = factory.sign_in(user).get(f"{ME}/sessions").get_json()["items"]
+    assert [entry["current"] for entry in listed] == [True, False]
+
+
+def test_of_requests_that_find_a_session_unseen_at_once_only_the_first_writes(
+    app: Flask, clock: Clock, user_browser: Browser
+) -> None:
+    clock.advance(61)
+    user_browser.get(ME)
+    with app.app_context():
+        seen = db.session.execute(sa.select(Session.id, Session.last_seen_at)).one()
+        clock.advance(30)
+        sessions._touch(seen.id)
+        assert db.session.scalar(sa.select(Session.last_seen_at)) == seen.last_seen_at
 
 
 @pytest.mark.parametrize(("behind_seconds", "is_known"), [(1, True), (60, True), (61, False)])

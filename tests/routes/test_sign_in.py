@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
+from app.extensions import db
+from app.models import Session
 from tests.factories import PASSWORD
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from flask import Flask
 
     from tests.conftest import Clock
     from tests.factories import Browser, Factory
@@ -42,3 +48,14 @@ def test_signing_in_costs_five_statements(user: Any, browser: Browser, statement
     answer = browser.post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
     assert answer.status_code == 200
     assert [statement.split()[0] for statement in statements] == ["SELECT", "UPDATE", "SELECT", "INSERT", "INSERT"]
+
+
+def test_an_inactive_user_is_refused_with_the_right_password_too(
+    app: Flask, factory: Factory, admin_browser: Browser, browser: Browser
+) -> None:
+    user = factory.user()
+    admin_browser.patch(f"/api/v1/users/{user.id}", {"is_active": False})
+    refused = browser.post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
+    assert (refused.status_code, refused.get_json()["code"]) == (401, "invalid_credentials")
+    with app.app_context():
+        assert db.session.scalar(sa.select(sa.func.count()).where(Session.user_id == user.id)) == 0

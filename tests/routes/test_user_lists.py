@@ -172,6 +172,7 @@ NOW = "2026-01-01T00:00:00+00:00"
         encode([]),
         encode({"a": 1, "b": 2, "c": 3}),
         encode(["email", "a", UUID]),
+        encode(["-created_at", NOW, UUID]),
         encode(["created_at", NOW, "x"]),
         encode(["created_at", NOW, 5]),
         encode(["created_at", NOW, None]),

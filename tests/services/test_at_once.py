@@ -297,7 +297,8 @@ def test_a_password_verified_before_another_change_neither_changes_nor_freshens(
     refused = again.post("/api/v1/auth/reauthenticate", {"password": "velvet anchor mosaic thunder"})
     assert refused.status_code == 401
     monkeypatch.setattr(hasher, "verify", change_meanwhile)
-    late = Browser(app).post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
+    body = {"email": user.email, "password": "velvet anchor mosaic thunder"}
+    late = Browser(app).post("/api/v1/auth/login", body)
     assert late.status_code == 401
 
 
