@@ -202,3 +202,18 @@ def test_unlocking_clears_every_budget_of_the_account(
     assert cleared == list_account_keys(user.email)
     assert_refused(admin_browser.post(f"{USERS}/{NOBODY}/unlock"), 404, "user_not_found")
     del app
+
+
+def test_the_roles_of_a_listed_user_come_in_their_order(admin_browser: Browser, factory: Factory) -> None:
+    names = [factory.role(name=name).name for name in ("zebra", "aardvark")]
+    user = factory.user(roles=names)
+    listed = {entry["id"]: entry for entry in admin_browser.get(USERS).get_json()["items"]}
+    assert listed[str(user.id)]["roles"] == ["aardvark", "user", "zebra"]
+
+
+def test_a_change_to_what_is_so_already_leaves_no_trace(admin_browser: Browser, factory: Factory) -> None:
+    user = factory.user(name="Ada")
+    assert admin_browser.patch(f"{USERS}/{user.id}", {"name": "Ada"}).status_code == 200
+    actions = [entry["action"] for entry in admin_browser.get("/api/v1/audit").get_json()["items"]]
+    assert "user.created" in actions
+    assert "user.updated" not in actions
