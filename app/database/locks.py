@@ -57,6 +57,8 @@ def _hold_file(path: Path) -> Iterator[None]:
 @contextmanager
 def _hold_on_server(engine: sa.Engine, take: str, release: str, key: int | str) -> Iterator[None]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # What is done under the lock may need the only place that there is in the pool.
+        connection.detach()
         _wait(lambda: bool(connection.scalar(sa.text(take), {"key": key})))
         try:
             yield

@@ -50,11 +50,11 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     # As in a pool where others come and go all the time: only a silent one turns people away sooner.
     monkeypatch.setattr("app.database.pool.ServerPool.silence_seconds", math.inf)
-    migrating = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url.partition("?")[0]}))
-    with migrating.app_context():
-        upgrade()
-        db.engine.dispose()
     app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}))
+    with app.app_context():
+        upgrade()
+        # The connection of the migrations has been set up in other ways.
+        db.engine.dispose()
     yield app
     with app.app_context():
         db.engine.dispose()
@@ -84,6 +84,11 @@ def assert_is_answered_in_time(response: TestResponse, seconds: float) -> None:
     assert response.get_json()["code"] == "database_unavailable"
     assert int(response.headers["Retry-After"]) >= 1
     assert seconds < ANSWER_SECONDS
+
+
+@pytest.mark.parametrize("path", [ME, f"{ME}/export", f"{ME}/sessions"])
+def test_no_answer_needs_a_second_connection_beside_its_first(browser: Browser, path: str) -> None:
+    assert browser.get(path).status_code == 200
 
 
 def test_a_request_that_finds_no_place_in_the_pool_is_answered_in_time(app: Flask, browser: Browser) -> None:
