@@ -323,4 +323,6 @@ def test_a_key_that_is_changed_while_the_server_runs_signs_from_then_on(app: Fla
     with pytest.raises(BadSignature):
         changed.loads(former.value)
     app.config["SECRET_KEY_FALLBACKS"] = [TEST_ENVIRON["SECRET_KEY"]]
-    assert app.session_interface.get_signing_serializer(app).loads(former.value)  # type: ignore[attr-defined] # likewise
+    both = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined] # likewise
+    assert both.loads(former.value)
+    assert changed.loads(both.dumps("signed")) == "signed"  # not by the former key
