@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import stat
 from pathlib import Path
 
 from .faults import DatabaseFileGone, DatabaseUnavailable
@@ -56,7 +57,16 @@ class DatabaseFile:
             sqlite3.OperationalError: it cannot be opened.
         """
         self.check()
+        self._align_log()
         return sqlite3.connect(self._uri, uri=True, check_same_thread=False)
+
+    def _align_log(self) -> None:
+        """Let the files beside it be written to again, which SQLite made while it could only be read itself."""
+        with contextlib.suppress(OSError):
+            mode = stat.S_IMODE(self.path.stat().st_mode)
+            for path in (Path(f"{self.path}-wal"), Path(f"{self.path}-shm")):
+                if mode & stat.S_IWUSR and path.exists() and stat.S_IMODE(path.stat().st_mode) != mode:
+                    path.chmod(mode)
 
     def check(self, *_event: object) -> None:
         """Make sure that the file is still the one that connections were made to; it costs one system call.
