@@ -1,6 +1,7 @@
 """Shared machinery, created empty; ``create_app`` fills it in."""
 
 import functools
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, ParamSpec, TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _EXTENSION: Final = "database"
+_SIDE_WORK: Final = "database_side_work"
 _MIGRATIONS: Final = "migrate"
 _SESSION: Final = "_database_session"
 _IS_WRITING: Final = "is_writing"
@@ -35,6 +37,7 @@ class Database:
     def init_app(self, app: Flask, engine: sa.Engine) -> None:
         """Give ``app`` its engine; sessions end with the application context that they began in."""
         app.extensions[_EXTENSION] = sessionmaker(engine, expire_on_commit=False)
+        app.extensions[_SIDE_WORK] = threading.Lock()
         app.teardown_appcontext(self._close_session)
 
     @property
@@ -69,6 +72,18 @@ class Database:
     def fetch(self, query: Query[T], parameters: Mapping[str, Any]) -> list[T]:
         """Return the rows of ``query``: one round trip, no model, no session."""
         return query.fetch(self.engine, parameters)
+
+    def do_if_idle(self, side_work: Callable[[], object]) -> None:
+        """Do ``side_work``, which no answer needs, unless this process is doing some already.
+
+        On a disk that hesitates, commits of such work would otherwise hold all connections, and answers would want one.
+        """
+        is_busy: threading.Lock = current_app.extensions[_SIDE_WORK]
+        if is_busy.acquire(blocking=False):
+            try:
+                side_work()
+            finally:
+                is_busy.release()
 
     @property
     def _factory(self) -> sessionmaker[Session]:

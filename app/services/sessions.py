@@ -99,12 +99,15 @@ def find_principal(token: str) -> Principal | None:
     instant = now()
     if row is None or not row.is_active or instant >= row.expires_at:
         return None
-    idle_seconds = (instant - row.last_seen_at).total_seconds()
+    idle_seconds, idle_timeout = (instant - row.last_seen_at).total_seconds(), get_settings().session_idle_timeout
     # A remembered session is meant to outlast idle days.
-    if idle_seconds >= get_settings().session_idle_timeout and not row.is_remembered:
+    if idle_seconds >= idle_timeout and not row.is_remembered:
         return None
-    if idle_seconds > SEEN_SECONDS:
+    if idle_seconds > idle_timeout / 2:
         _touch(row.session_id)
+    elif idle_seconds > SEEN_SECONDS:
+        # The next request can note it as well.
+        db.do_if_idle(functools.partial(_touch, row.session_id))
     return Principal(SignedInSession(row.session_id, row.authenticated_at), _read_user(row))
 
 

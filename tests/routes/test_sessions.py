@@ -299,6 +299,30 @@ def test_of_requests_that_find_a_session_unseen_at_once_only_the_first_writes(
         assert db.session.scalar(sa.select(Session.last_seen_at)) == seen.last_seen_at
 
 
+def test_a_session_is_noted_as_seen_by_one_request_at_a_time_until_half_of_its_idle_time_is_over(
+    app: Flask, clock: Clock, user_browser: Browser
+) -> None:
+    def read_seen() -> Any:
+        with app.app_context():
+            return db.session.scalar(sa.select(Session.last_seen_at))
+
+    def ask_while_another_is_noted() -> None:
+        # Another thread of this process is at it, and the disk hesitates.
+        with app.app_context():
+            db.do_if_idle(lambda: user_browser.get(ME))
+
+    begun = read_seen()
+    clock.advance(HOUR)
+    ask_while_another_is_noted()
+    assert read_seen() == begun
+    clock.advance(1)
+    ask_while_another_is_noted()
+    assert read_seen() == clock.now()
+    clock.advance(61)
+    assert user_browser.get(ME).status_code == 200
+    assert read_seen() == clock.now()
+
+
 @pytest.mark.parametrize(("behind_seconds", "is_known"), [(1, True), (60, True), (61, False)])
 def test_a_host_whose_clock_is_behind_by_up_to_a_minute_knows_what_another_one_signed(
     clock: Clock, user_browser: Browser, *, behind_seconds: int, is_known: bool
