@@ -12,9 +12,11 @@ from app.config import ROOT
 from app.routes import BLUEPRINTS
 
 FOLDERS: Final = ("app", "bench", "tests")
+# Without what scripts/bench.sh installs into bench/.venv, which is not ours.
 SOURCES: Final = {
     str(path.relative_to(ROOT)): path.read_text()
     for path in (ROOT / "run.py", *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")))
+    if ".venv" not in path.relative_to(ROOT).parts
 }
 MAX_FUNCTION_LINES: Final = 60
 MAX_FILE_LINES: Final = 400
