@@ -29,6 +29,8 @@ _SESSION: Final = "_database_session"
 _IS_WRITING: Final = "is_writing"
 RETRIED: Final = "_is_retried"
 """The mark of a function that is run again."""
+BROWSER_KEY: Final = "_user_id"
+"""Where the browser's session holds its token: the place that Flask-Login forgets when somebody signs out."""
 
 
 class Database:
@@ -109,7 +111,7 @@ class _LoginManager(LoginManager):  # type: ignore[misc] # Flask-Login ships no 
     """
 
     def _load_user(self) -> None:
-        token = browser_session.get("_user_id")
+        token = browser_session.get(BROWSER_KEY)
         self._update_request_context_with_user(None if token is None else self._user_callback(token))
 
     def init_app(self, app: Flask) -> None:

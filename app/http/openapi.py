@@ -170,7 +170,7 @@ def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no types
-    """The document of all blueprints registered with it. Errors are answered by ``utils``, not by the library."""
+    """The document of all blueprints registered with it. Errors are answered by ``problems``, not by the library."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
@@ -196,7 +196,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
             return self._text
 
     def _register_error_handlers(self) -> None:
-        """Do nothing: ``utils`` answers errors."""
+        """Do nothing: ``problems`` answers errors."""
 
     def _register_doc_blueprint(self) -> None:
         """Do nothing: ``routes/docs.py`` serves the document, under a guard like every route."""

@@ -7,11 +7,11 @@ from flask_login import logout_user
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from wtforms import ValidationError
 
+from app.extensions import BROWSER_KEY
 from app.utils import Forbidden
 
 from .guards import find_guard
 
-_USER_ID: Final = "_user_id"
 CSRF_HEADER: Final = "X-CSRF-Token"
 _VERDICT: Final = "gatehouse.is_our_page"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -30,19 +30,19 @@ def start_browser_session(token: str, *, is_remembered: bool) -> str:
     Nothing of the former cookie survives, which defeats session fixation.
     """
     session.clear()
-    session[_USER_ID] = token
+    session[BROWSER_KEY] = token
     session.permanent = is_remembered
     return make_csrf_token()
 
 
 def renew_browser_session(token: str) -> None:
     """Put the same session's new ``token`` into the cookie; the CSRF token stays the same."""
-    session[_USER_ID] = token
+    session[BROWSER_KEY] = token
 
 
 def find_browser_token() -> str | None:
     """Return the token of the session that the cookie carries, or None."""
-    token: str | None = None if carries_bearer() else session.get(_USER_ID)
+    token: str | None = None if carries_bearer() else session.get(BROWSER_KEY)
     return token
 
 
