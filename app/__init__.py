@@ -1,6 +1,6 @@
 """Gatehouse: accounts, roles and rate limits. Read ``create_app`` from top to bottom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Flask
@@ -9,6 +9,7 @@ from . import models
 from .cli import Commands
 from .config import Settings
 from .database import make_engine
+from .extending import Extension, Extensions
 from .extensions import csrf, db, defer_migrations, limiter, login_manager
 from .http import requests
 from .http.bodies import MAX_BODY_BYTES
@@ -40,11 +41,12 @@ class _App(Flask):
         return func
 
 
-def create_app(settings: Settings) -> Flask:
-    """Return the application that ``settings`` describe; it holds no connection yet."""
+def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flask:
+    """Return the application that ``settings`` describe, with ``extensions``; it holds no connection yet."""
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     app = _App(__name__)
     app.extensions["settings"] = settings
+    app.extensions["extending"] = Extensions(extensions)
     app.config.update(_make_flask_config(settings))
     app.session_interface = SessionCookies()
     # Werkzeug would answer //users with a redirect, which is of no use to a client of an API.

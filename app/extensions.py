@@ -17,6 +17,7 @@ from werkzeug.local import LocalProxy
 
 from .config import ROOT, Settings
 from .database import READS_ONCE, DatabaseUnavailable, Lookup, Query, run_again
+from .extending import Extensions
 from .ratelimit import Limiter
 
 T = TypeVar("T")
@@ -173,6 +174,12 @@ def get_settings() -> Settings:
     """Return the current application's settings."""
     settings: Settings = current_app.extensions["settings"]
     return settings
+
+
+def get_extensions() -> Extensions:
+    """Return what others added to the current application."""
+    extensions: Extensions = current_app.extensions["extending"]
+    return extensions
 
 
 @contextmanager
