@@ -84,9 +84,7 @@ class MariaDb(ServerProcess):
         assert install is not None
         self.run([
             install, "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
-            "--skip-test-db", "--innodb-log-file-size=16M",
-            # Two that install at once would take each other's temporary tables away.
-            f"--tmpdir={self.folder}",
+            "--skip-test-db", "--innodb-log-file-size=16M", f"--tmpdir={self.folder}",
         ])  # fmt: skip
         self.start()
         self.administrate(
@@ -102,7 +100,8 @@ class MariaDb(ServerProcess):
             return
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
         places = [f"--datadir={self.data}", f"--socket={self.socket}", f"--port={self.port}"]
-        places.append(f"--pid-file={self.folder / 'mariadb.pid'}")
+        # Each that starts deletes all temporary tables in its tmpdir: another's too, which then ends with a SIGSEGV.
+        places += [f"--pid-file={self.folder / 'mariadb.pid'}", f"--tmpdir={self.folder}"]
         self.launch([self._program, "--no-defaults", *places, *settings])
         wait_until(self._is_answering, within_seconds=START_SECONDS, what=f"MariaDB to start:\n{self.log}")
 
