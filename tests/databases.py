@@ -11,14 +11,17 @@ from flask_migrate import upgrade
 
 from app import create_app
 from app.config import Settings
-from app.database import make_engine, parse_database_url
+from app.database import DatabaseUnavailable, make_engine, parse_database_url
 from app.models import Base
 
 from .servers.harness.mariadb import MariaDb
 from .servers.harness.postgres import Postgres
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+CRASH_SECONDS = 10.0
 
 TEST_ENVIRON = {
     "APP_ENV": "testing",
@@ -72,6 +75,10 @@ class SqliteFiles:
         """Leave the folder to pytest."""
 
 
+class ServerEnded(Exception):
+    """The tests' own server ended by itself. The tests after this one get a new one."""
+
+
 class ServerDatabases:
     """Databases on a server of this process's own.
 
@@ -79,14 +86,20 @@ class ServerDatabases:
     60 on PostgreSQL (10 from a template) and 800 on MariaDB.
     """
 
-    def __init__(self, server: Postgres | MariaDb) -> None:
-        self._server = server.__enter__()
+    def __init__(self, make_server: Callable[[], Postgres | MariaDb]) -> None:
+        self._make_server = make_server
         self._numbers = itertools.count(1)
+        self._ends: list[str] = []
+        self._start()
+
+    def _start(self) -> None:
+        self._server = self._make_server().__enter__()
         self._clean: list[str] = []
         self._migrated: dict[str, _Migrated] = {}
 
     def take(self, *, is_migrated: bool = True) -> str:
         """Return the URL of a database."""
+        self._replace_ended_server()
         if is_migrated and self._clean:
             return self._clean.pop()
         name = f"test_{next(self._numbers)}"
@@ -102,16 +115,32 @@ class ServerDatabases:
 
         Raises:
             DatabaseUnavailable: somebody has not let go of it.
+            ServerEnded: once for each server that did so, with its last words.
         """
+        self._replace_ended_server()
         if url in self._migrated:
-            self._migrated[url].restore()
-            self._clean.append(url)
+            try:
+                self._migrated[url].restore()
+                self._clean.append(url)
+            except DatabaseUnavailable:
+                # One that crashes takes its time to write about it.
+                if not self._server.has_ended(within_seconds=CRASH_SECONDS):
+                    raise
+                self._replace_ended_server()
+        if self._ends:
+            raise ServerEnded(self._ends.pop())
 
     def close(self) -> None:
         """End the server and delete its folder."""
         for migrated in self._migrated.values():
             migrated.engine.dispose()
         self._server.remove()
+
+    def _replace_ended_server(self) -> None:
+        if self._server.has_ended():
+            self._ends.append(self._server.describe_end())
+            self.close()
+            self._start()
 
 
 class _Migrated:
@@ -139,16 +168,19 @@ def make_databases(kind: str, folder: Path) -> Databases:
     """Return where databases of ``kind`` come from: ``sqlite``, ``postgresql`` or ``mariadb``."""
     if kind == "postgresql":
         # They hold nothing but tests: a power cut may take it.
-        server = Postgres(
-            synchronous_commit="off",
-            full_page_writes="off",
-            wal_level="minimal",
-            max_wal_senders="0",
-            log_connections="off",
+        return ServerDatabases(
+            lambda: Postgres(
+                synchronous_commit="off",
+                full_page_writes="off",
+                wal_level="minimal",
+                max_wal_senders="0",
+                log_connections="off",
+            )
         )
-        return ServerDatabases(server)
     if kind == "mariadb":
-        return ServerDatabases(MariaDb(innodb_flush_log_at_trx_commit="0", innodb_doublewrite="0", log_warnings="1"))
+        return ServerDatabases(
+            lambda: MariaDb(innodb_flush_log_at_trx_commit="0", innodb_doublewrite="0", log_warnings="1")
+        )
     return SqliteFiles(folder)
 
 

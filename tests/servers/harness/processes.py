@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STOP_SECONDS = 20.0
+SHOWN_LINES = 100
 # Its input ends when the tests' process does, however that ended. SIGQUIT ends PostgreSQL's children too.
 WATCH = 'cat >/dev/null; kill -QUIT "$0"; sleep 2; kill -KILL "$0"; rm -rf "$1"'
 
@@ -53,6 +54,7 @@ class ServerProcess:
     """
 
     def __init__(self, name: str, system_user: str) -> None:
+        self.name = name
         self._identity: dict[str, Any] = {}
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         if os.geteuid() == 0:
@@ -131,6 +133,22 @@ class ServerProcess:
     def is_running(self) -> bool:
         """Whether the main process is there."""
         return self._process is not None and self._process.poll() is None
+
+    def has_ended(self, *, within_seconds: float = 0.0) -> bool:
+        """Say whether the server was started and has ended, though nobody here stopped or killed it."""
+        if self._process is None:
+            return False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(within_seconds)
+        return not self.is_running
+
+    def describe_end(self) -> str:
+        """Return how a server that has ended did so, and the end of its log."""
+        assert self._process is not None
+        status = self._process.returncode
+        cause = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+        lines = self.log.splitlines()[-SHOWN_LINES:]
+        return f"{self.name} ended by itself, {cause}. The end of its log:\n" + "\n".join(lines)
 
     def freeze(self) -> None:
         """Stop the server and its children in their tracks (SIGSTOP): connections stay open and silent."""
