@@ -1,0 +1,1 @@
+"""What tests of an extension need: the product, and rules to hold an extension to."""
