@@ -4,12 +4,15 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 from app.schemas.examples import EXAMPLES, EXCEPTIONS
 from app.utils import HTTP_CODES, PROBLEM_CONTENT_TYPE, AppError, describe_problem
 
+from .json_schema import SCHEMA_PREFIX, fits, make_value, resolve_schema
+from .resources import add_operations
+
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
-_SCHEMA_PREFIX: Final = "#/components/schemas/"
 # Flask-Smorest adds schemas for its own errors and pages, which nothing here uses.
 _FOREIGN_SCHEMAS: Final = ("Error", "PaginationMetadata")
 
@@ -23,6 +26,7 @@ def finish_document(document: dict[str, Any], *, base_url: str) -> dict[str, Any
         operation["x-codeSamples"] = [
             {"lang": "Shell", "label": "curl", "source": _make_call(document, base_url, path, method, operation)}
         ]
+    add_operations(document)
     _share_errors(document)
     return document
 
@@ -40,54 +44,73 @@ def _add_examples(document: dict[str, Any]) -> None:
         schema["examples"] = [_make_example(schemas, name)]
     for path, _, operation in list_operations(document):
         for parameter in (*document["paths"][path].get("parameters", ()), *operation.get("parameters", ())):
+            if parameter["in"] not in {"path", "query"}:
+                continue
+            example = _find_example(operation["tags"][0], parameter["name"], parameter["schema"], schemas)
             if parameter["in"] == "path":
-                parameter["example"] = _find_example(operation["tags"][0], parameter["name"])
-            elif parameter["in"] == "query":
+                parameter["example"] = example
+            else:
                 # Not "example", which the page fills in: with every filter filled in, a list is empty.
-                parameter["schema"]["examples"] = [_find_example(operation["tags"][0], parameter["name"])]
+                parameter["schema"]["examples"] = [example]
 
 
 def _make_example(schemas: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an example of a schema; optional nested parts are left out."""
-    properties = schemas[name].get("properties", {})
+    """Return an example of a schema; optional nested parts are left out, except in what is sent."""
+    about = schemas[name]
     return {
-        field: _make_field_example(schemas, name, field, about)
-        for field, about in properties.items()
-        if "$ref" not in about or field in schemas[name].get("required", ())
+        field: _make_field_example(schemas, name, field, member)
+        for field, member in about.get("properties", {}).items()
+        if "$ref" not in member or field in about.get("required", ()) or about.get("additionalProperties") is False
     }
 
 
 def _make_field_example(schemas: dict[str, Any], name: str, field: str, about: dict[str, Any]) -> Any:
-    if "$ref" in about:
-        return _make_example(schemas, about["$ref"].removeprefix(_SCHEMA_PREFIX))
-    if "$ref" in about.get("items", {}):
-        return [_make_example(schemas, about["items"]["$ref"].removeprefix(_SCHEMA_PREFIX))]
-    return _find_example(name, field)
+    reference = _find_reference(about)
+    if reference is not None:
+        return _make_example(schemas, reference)
+    reference = _find_reference(about.get("items", {}))
+    if reference is not None:
+        return [_make_example(schemas, reference)]
+    return _find_example(name, field, about, schemas)
 
 
-def _find_example(place: str, field: str) -> Any:
-    """Return the example of ``field`` in a schema or a tag.
+def _find_reference(about: dict[str, Any]) -> str | None:
+    """Return the name of the schema that a value has, which may be null instead, or None."""
+    for part in (about, *(part for name in ("allOf", "anyOf", "oneOf") for part in about.get(name, ()))):
+        if "$ref" in part:
+            return str(part["$ref"]).removeprefix(SCHEMA_PREFIX)
+    return None
+
+
+def _find_example(place: str, field: str, about: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """Return the example of ``field`` in a schema or a tag: its own, that of its name if it fits, or one made for it.
 
     Raises:
         LookupError: there is none.
     """
-    exceptions = EXCEPTIONS.get(place, {})
-    if field not in exceptions and field not in EXAMPLES:
-        raise LookupError(f"give an example of {field} of {place} in app/schemas/examples.py")
-    return exceptions.get(field, EXAMPLES.get(field))
+    if field in EXCEPTIONS.get(place, {}):
+        return EXCEPTIONS[place][field]
+    if "example" in about:
+        return about["example"]
+    if field in EXAMPLES and fits(EXAMPLES[field], resolve_schema(about, schemas)):
+        return EXAMPLES[field]
+    try:
+        return make_value(about, schemas)
+    except LookupError as error:
+        raise LookupError(f"give {field} of {place} an example: metadata={{'example': …}}") from error
 
 
 def _make_call(document: dict[str, Any], base_url: str, path: str, method: str, operation: dict[str, Any]) -> str:
     """Return the shell commands that carry out ``operation``, with the session's cookie and its CSRF token."""
     for parameter in document["paths"][path].get("parameters", ()):
-        path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
+        path = path.replace(f"{{{parameter['name']}}}", quote(str(parameter["example"]), safe=""))
     lines = ["curl -b cookies.txt -c cookies.txt"]
     if method != "get":
         lines[0] += f" -X {method.upper()}"
         lines.append('-H "X-CSRF-Token: $token"')
     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if content is not None:
-        example = document["components"]["schemas"][content["schema"]["$ref"].removeprefix(_SCHEMA_PREFIX)]
+        example = document["components"]["schemas"][content["schema"]["$ref"].removeprefix(SCHEMA_PREFIX)]
         lines.append("-H 'Content-Type: application/json'")
         # An apostrophe would end the argument.
         body = json.dumps(example["examples"][0], ensure_ascii=False).replace("'", "'\\''")

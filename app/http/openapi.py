@@ -5,10 +5,11 @@ import functools
 import http
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import flask_smorest
+from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
 from app.schemas import ProblemOutput
@@ -17,6 +18,7 @@ from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
 from .bodies import StrictParser
 from .document import finish_document
+from .resources import KEY, Resource, declare_resource, describe_resource, find_resource
 
 View = TypeVar("View", bound="Callable[..., Any]")
 
@@ -28,6 +30,11 @@ Accounts, roles, sessions and rate limits.
   in the header `X-CSRF-Token`; signing in and registering need one too, and signing in brings a new one.
 - **Errors** are `application/problem+json` (RFC 9457) with a stable `code` for programs and a `detail` for people.
 - **Lists** come in pages: pass `next_cursor` as `cursor` for the next one.
+- **Who may call** an operation: without `x-permissions` anybody; with an empty list whoever is signed in; otherwise
+  whoever holds all of them, or with `x-or-own` also the owner of what is asked for. With `x-fresh` the password must
+  have been given within the last ten minutes.
+- **Resources**: a list with `x-resource` says what its rows are called, which of their fields are `key`, `title` and
+  `columns`, the orders of `sort`, the parameter that searches, and the `operationId` of what can be done with them.
 - **Every answer** carries `X-Request-ID`, which names the request in the server's log.
 """
 _to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -97,12 +104,36 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
 
         return decorate
 
+    def resource(self, name: str, *, columns: Sequence[str], title: str, key: str = "id") -> Callable[[View], View]:
+        """Describe what the list route answers, so that a console can show it; a field that its rows lack is refused.
+
+        ``columns``, ``title`` and ``key`` are fields of the rows; the path of one row ends with its key. What can be
+        done with the rows is found by the paths.
+        """
+        return declare_resource(Resource(name, tuple(columns), title, key))
+
+    def list_operations(self) -> Iterator[dict[str, Any]]:
+        """Yield what each operation says about itself beside its schemas: ``operationId`` and what begins with x-."""
+        for docs in self._docs.values():
+            yield from (doc["manual_doc"] for method, doc in docs.items() if method != "parameters")
+
     def _store_endpoint_docs(self, endpoint: str, obj: Any, parameters: Any, tags: Any, **options: Any) -> None:
         super()._store_endpoint_docs(endpoint, obj, parameters, tags or [self.tag], **options)
         for method in self.HTTP_METHODS:
             doc = self._docs[endpoint].get(method.lower())
             if doc is not None:
+                self._document_resource(doc, obj)
                 self._document_errors(doc, obj, method=method)
+
+    def _document_resource(self, doc: dict[str, Any], view: Any) -> None:
+        manual = doc.setdefault("manual_doc", {})
+        manual["operationId"] = view.__name__ if _is_ours(self.import_name) else f"{self.name}_{view.__name__}"
+        resource = find_resource(view)
+        if resource is not None:
+            answer = next((each[0].get("schema") for each in doc["response"]["responses"].values()), None)
+            parameters = doc.get("arguments", {}).get("parameters", ())
+            query = next((each["schema"] for each in parameters if each["in"] == "query"), None)
+            manual[KEY] = describe_resource(resource, answer, query)
 
     @staticmethod
     def _document_errors(doc: dict[str, Any], view: Any, *, method: str) -> None:
@@ -117,11 +148,35 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         for described in responses.values():
             described[0].setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID_HEADER
         guard = find_guard(view)
-        manual = doc.setdefault("manual_doc", {})
-        manual["operationId"] = view.__name__
-        manual["security"] = [] if guard is None or guard.is_public else [{"session": []}]
+        doc["manual_doc"] |= _describe_guard_to_programs(guard)
         docstring = doc.setdefault("docstring", {})
         docstring["description"] = "\n\n".join(filter(None, [docstring.get("description"), _describe_guard(guard)]))
+
+
+def _is_ours(module: str) -> bool:
+    """Say whether a module is the product's, under whichever name it is installed."""
+    return module.startswith(f"{__name__.removesuffix('.http.openapi')}.")
+
+
+def _name_schema(schema: Any) -> str:
+    """Return a schema's name in the document; those of others have their package's before it."""
+    made = schema if isinstance(schema, type) else type(schema)
+    return made.__name__ if _is_ours(made.__module__) else f"{made.__module__.partition('.')[0]}.{made.__name__}"
+
+
+def _describe_guard_to_programs(guard: Guard | None) -> dict[str, Any]:
+    if guard is None or guard.is_public:
+        return {"security": []}
+    described: dict[str, Any] = {
+        "security": [{"session": []}],
+        "x-permissions": sorted(guard.permissions),
+        "x-fresh": guard.is_fresh,
+    }
+    return described | ({"x-or-own": True} if _lets_owners_in(guard) else {})
+
+
+def _lets_owners_in(guard: Guard) -> bool:
+    return getattr(guard, "or_own", None) is not None
 
 
 def _describe_guard(guard: Guard | None) -> str:
@@ -129,6 +184,8 @@ def _describe_guard(guard: Guard | None) -> str:
     if guard is None or guard.is_public:
         return "Anybody may call this."
     needs = [f"the permission `{name}`" for name in sorted(guard.permissions)] or ["a session"]
+    if _lets_owners_in(guard):
+        needs[-1] += ", or that it is the caller's own"
     if guard.is_fresh:
         needs.append(f"the password, given within the last {FRESH_SECONDS // 60} minutes")
     return f"Needs {' and '.join(needs)}."
@@ -177,21 +234,41 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._blueprints: list[Blueprint] = []
+        self._names: dict[tuple[str, str], Blueprint] = {}
         self._text: str | None = None
         self._describing = threading.Lock()
 
     def register_blueprint(self, blueprint: Blueprint) -> None:
-        """Register ``blueprint`` with the application; its routes are described when the document is requested."""
+        """Register ``blueprint`` with the application; its routes are described when the document is requested.
+
+        Raises:
+            LookupError: it gives an operation or a resource a name that another has.
+        """
+        for described in blueprint.list_operations():
+            self._take_name("operation", described["operationId"], blueprint)
+            if KEY in described:
+                self._take_name("resource", described[KEY]["name"], blueprint)
         self._app.register_blueprint(blueprint)
         self._blueprints.append(blueprint)
+
+    def _take_name(self, kind: str, name: str, blueprint: Blueprint) -> None:
+        owner = self._names.setdefault((kind, name), blueprint)
+        if owner is not blueprint:
+            raise LookupError(
+                f"the blueprints {owner.name} and {blueprint.name} both have the {kind} {name}: rename one of them"
+            )
 
     def describe(self, *, base_url: str) -> str:
         """Return the document as JSON, made at the first request: that used to take most of the start."""
         with self._describing:
             if self._text is None:
+                tags: dict[str, str] = {}
                 for blueprint in self._blueprints:
                     blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
-                    self.spec.tag({"name": blueprint.tag, "description": blueprint.description})
+                    # Blueprints may share a tag; the first describes it.
+                    tags.setdefault(blueprint.tag, blueprint.description)
+                for name, description in tags.items():
+                    self.spec.tag({"name": name, "description": description})
                 self._text = json.dumps(finish_document(self.spec.to_dict(), base_url=base_url))
             return self._text
 
@@ -209,6 +286,7 @@ def make_api(app: Flask, *, version: str, cookie_name: str) -> Api:
         spec_kwargs={
             "info": {"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
             "servers": [{"url": "/"}],
+            "marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_name_schema),
         }
     )
     api.init_app(app)

@@ -12,6 +12,7 @@ blueprint = Blueprint("audit", __name__, url_prefix="/api/v1/audit", description
 
 
 @blueprint.route("")
+@blueprint.resource("audit", title="action", columns=("created_at", "action", "actor", "target", "ip"))
 @blueprint.response(200, AuditPageOutput)
 @blueprint.arguments(AuditQuery, location="query")
 @blueprint.raises(InvalidCursor)

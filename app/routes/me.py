@@ -86,6 +86,9 @@ def _write_export(
 
 
 @blueprint.route("/sessions")
+@blueprint.resource(
+    "own_sessions", title="user_agent", columns=("user_agent", "ip", "created_at", "last_seen_at", "current")
+)
 @blueprint.response(200, SessionListOutput)
 @requires()
 def list_my_sessions() -> Any:

@@ -26,6 +26,9 @@ blueprint = Blueprint(
 
 
 @blueprint.route("")
+@blueprint.resource(
+    "ratelimits", key="name", title="name", columns=("name", "limits", "roles", "configured", "changed_at")
+)
 @blueprint.response(200, RateLimitListOutput)
 @blueprint.arguments(RateLimitQuery, location="query")
 @requires("ratelimits:read")

@@ -16,6 +16,7 @@ blueprint = Blueprint("role", __name__, tag="roles", url_prefix="/api/v1", descr
 
 
 @blueprint.route("/roles")
+@blueprint.resource("roles", key="name", title="name", columns=("name", "description", "built_in"))
 @blueprint.response(200, RoleListOutput)
 @requires("roles:read")
 def list_roles() -> Any:

@@ -22,6 +22,7 @@ blueprint = Blueprint("user", __name__, tag="users", url_prefix="/api/v1/users",
 
 
 @blueprint.route("")
+@blueprint.resource("users", title="email", columns=("email", "name", "roles", "is_active", "last_login_at"))
 @blueprint.response(200, UserPageOutput)
 @blueprint.arguments(UserQuery, location="query")
 @blueprint.raises(InvalidCursor)
@@ -91,6 +92,7 @@ def revoke_role(user_id: uuid.UUID, name: str) -> Any:
 
 
 @blueprint.route("/<uuid:user_id>/sessions")
+@blueprint.resource("user_sessions", title="user_agent", columns=("user_agent", "ip", "created_at", "last_seen_at"))
 @blueprint.response(200, SessionListOutput)
 @blueprint.raises(UserNotFound)
 @requires("users:read")

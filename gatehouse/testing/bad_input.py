@@ -14,9 +14,10 @@ from werkzeug.test import TestResponse
 
 from app.extensions import db
 from app.http.bodies import MAX_BODY_BYTES, MAX_DEPTH
+from app.http.json_schema import resolve_schema
 from app.models import Base
 
-from .wrong_values import describe_field, list_wrong_texts, list_wrong_values
+from .wrong_values import list_wrong_texts, list_wrong_values
 
 Send: TypeAlias = Callable[..., TestResponse]
 """Sends a call as somebody who may make it: ``send(method, path, data=…, headers=…)``."""
@@ -87,7 +88,7 @@ def list_operations(document: dict[str, Any], values: Mapping[str, str] | None =
                     value = (values or {}).get(each["name"], str(each["example"]))
                     path = path.replace(f"{{{each['name']}}}", quote(value, safe=""))
             schema = item[method].get("requestBody", {}).get("content", {}).get(_JSON, {}).get("schema")
-            described = describe_field(schema, schemas) if schema else {}
+            described = resolve_schema(schema, schemas) if schema else {}
             query = {each["name"]: each["schema"] for each in parameters if each["in"] == "query"}
             if schema or query:
                 yield Operation(
@@ -150,7 +151,7 @@ def assert_refuses_wrong_bodies(operation: Operation, send: Send) -> None:
 def assert_refuses_wrong_queries(operation: Operation, send: Send) -> None:
     """Make sure that each parameter refuses what the document says it does not take, and that there are no others."""
     for name, about in operation.query.items():
-        for value in _list_wrong_parameters(name, describe_field(about, operation.schemas)):
+        for value in _list_wrong_parameters(name, resolve_schema(about, operation.schemas)):
             _assert_query_is_refused(operation, send, [(name, value)], field=name)
         example = about["examples"][0]
         text = str(example).lower() if isinstance(example, bool) else str(example)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_SCHEMA_PREFIX: Final = "#/components/schemas/"
+from app.http.json_schema import resolve_schema
+
 _KINDS: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 # By the kinds of JSON value that it passes for; a number beyond what databases hold is refused by all but floats.
 _BY_KIND: Final[tuple[tuple[str, frozenset[str], Any], ...]] = (
@@ -32,32 +33,13 @@ _LONG: Final = 5000
 _MOST_ITEMS: Final = 1000
 
 
-def describe_field(about: dict[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said about a field in one place: what it refers to, and whether it may be null, filled in."""
-    parts = [part for name in ("allOf", "anyOf", "oneOf") for part in about.get(name, ())]
-    if "$ref" in about:
-        parts.append(schemas[about["$ref"].removeprefix(_SCHEMA_PREFIX)])
-    described = {name: value for name, value in about.items() if name not in {"allOf", "anyOf", "oneOf", "$ref"}}
-    kinds = _list_kinds(described)
-    for part in (describe_field(part, schemas) for part in parts):
-        kinds += [kind for kind in _list_kinds(part) if kind not in kinds]
-        described = part | described
-    return described | ({"type": kinds} if kinds else {})
-
-
-def _list_kinds(described: Mapping[str, Any]) -> list[str]:
-    kinds = described.get("type", [])
-    listed = [kinds] if isinstance(kinds, str) else list(kinds)
-    return [*listed, "null"] if None in described.get("enum", ()) and "null" not in listed else listed
-
-
 def list_wrong_values(about: dict[str, Any], schemas: Mapping[str, Any], example: object) -> Iterator[tuple[str, Any]]:
     """Yield what is wrong with a value, and the value, for each that a field so described must refuse.
 
     ``example`` is a value that it takes, of which what is inside lists and objects is made.
     """
-    described = describe_field(about, schemas)
-    kinds = frozenset(_list_kinds(described)) or _KINDS
+    described = resolve_schema(about, schemas)
+    kinds = frozenset(described["type"]) or _KINDS
     for what, passing, value in _BY_KIND:
         if not kinds & passing:
             yield what, value

@@ -18,8 +18,8 @@ from app import create_app, schemas
 from app.config import Settings
 from app.database import make_engine, parse_database_url, probe
 from app.schemas import RateLimitChangeInput
-from app.schemas.examples import EXAMPLES
-from app.security import PasswordHasher
+from app.schemas.examples import EXAMPLES, EXCEPTIONS
+from app.security import PasswordHasher, find_guard
 from app.utils import AppError, InvalidInput
 from tests.databases import TEST_ENVIRON
 from tests.factories import Browser, Factory
@@ -180,8 +180,8 @@ def test_every_schema_has_an_example_that_it_allows_and_that_is_taken() -> None:
 def test_examples_are_what_the_product_makes() -> None:
     ids = [value for value in EXAMPLES.values() if isinstance(value, str) and re.fullmatch(r"[0-9a-f-]{36}", value)]
     assert {uuid.UUID(value).version for value in ids} == {7}
-    assert EXAMPLES["code"] == InvalidInput.code
-    assert EXAMPLES["title"] == InvalidInput.title
+    assert EXCEPTIONS["ProblemOutput"]["code"] == InvalidInput.code
+    assert EXCEPTIONS["ProblemOutput"]["title"] == InvalidInput.title
     instants = [value for field, value in EXAMPLES.items() if field.endswith("_at")]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", value) for value in instants)
 
@@ -204,3 +204,65 @@ def test_what_several_operations_answer_is_said_once() -> None:
     assert len(errors) > 200
     assert all(error.keys() == {"$ref"} for error in errors)
     assert document["components"]["schemas"].keys().isdisjoint({"Error", "PaginationMetadata"})
+
+
+# --- what programs read ---
+
+
+def test_a_program_can_tell_what_anybody_the_signed_in_and_only_some_may_call() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
+    for path, item in document["paths"].items():
+        for method in METHODS & item.keys():
+            operation, view = item[method], find_view(path, method)
+            guard = find_guard(view)
+            assert guard is not None
+            assert ("x-permissions" in operation) == ("x-fresh" in operation) == bool(operation["security"])
+            assert operation.get("x-permissions") == (None if guard.is_public else sorted(guard.permissions)), path
+            assert operation.get("x-fresh", False) == guard.is_fresh
+    paths = document["paths"]
+    assert paths["/api/v1/users"]["post"]["x-permissions"] == ["users:write"]
+    assert (paths["/api/v1/users/me"]["delete"]["x-permissions"], paths["/api/v1/users/me"]["delete"]["x-fresh"]) == (
+        [],
+        True,
+    )
+    assert "x-permissions" not in paths["/api/v1/auth/login"]["post"]
+    assert all(word in document["info"]["description"] for word in ("x-permissions", "x-or-own", "x-fresh"))
+
+
+def find_view(path: str, method: str) -> Any:
+    """Return the view that answers an operation of the document."""
+    rule = next(
+        rule
+        for rule in APP.url_map.iter_rules()
+        if re.sub(r"<(\w+:)?(\w+)>", r"{\2}", rule.rule) == path and method.upper() in (rule.methods or ())
+    )
+    return APP.view_functions[rule.endpoint]
+
+
+def test_lists_say_what_their_rows_are_and_what_can_be_done_with_them() -> None:
+    document = APP.test_client().get("/openapi.json").get_json()
+    resources = {
+        item["get"]["x-resource"]["name"]: item["get"]["x-resource"]
+        for item in document["paths"].values()
+        if "x-resource" in item.get("get", {})
+    }
+    assert resources.keys() == {"users", "user_sessions", "own_sessions", "roles", "audit", "ratelimits"}
+    assert resources["users"] == {
+        "name": "users",
+        "key": "id",
+        "title": "email",
+        "columns": ["email", "name", "roles", "is_active", "last_login_at"],
+        "sort": ["-created_at", "-email", "-name", "created_at", "email", "name"],
+        "search": "q",
+        "operations": {
+            "list": "list_users",
+            "create": "create_user",
+            "get": "get_user",
+            "change": "update_user",
+            "delete": "delete_user",
+        },
+    }
+    assert resources["own_sessions"]["operations"] == {"list": "list_my_sessions", "delete": "end_my_session"}
+    # A limit is reset, never deleted.
+    assert resources["ratelimits"]["operations"] == {"list": "list_rate_limits", "change": "change_rate_limit"}
+    assert (resources["audit"]["search"], resources["audit"]["sort"]) == (None, [])
