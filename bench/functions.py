@@ -21,8 +21,8 @@ from flask_migrate import upgrade  # noqa: E402 - the product is not installed
 
 from app import create_app  # noqa: E402 - likewise
 from app.config import Settings  # noqa: E402 - likewise
-from tests.databases import TEST_ENVIRON  # noqa: E402 - likewise
-from tests.factories import Factory  # noqa: E402 - likewise
+from gatehouse.testing.databases import TEST_ENVIRON  # noqa: E402 - likewise
+from gatehouse.testing.factories import Factory  # noqa: E402 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg2
 import pymysql
 
-from tests.databases import TEST_ENVIRON
-from tests.servers.harness import mariadb, postgres
-from tests.servers.harness.mariadb import MariaDb
-from tests.servers.harness.postgres import Postgres
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.servers import mariadb, postgres
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
 from tests.servers.harness.product import ROOT
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.servers.harness.ports import find_free_port
-from tests.servers.harness.processes import list_tree
-from tests.servers.harness.waiting import wait_until
+from gatehouse.testing.servers.ports import find_free_port
+from gatehouse.testing.servers.processes import list_tree
+from gatehouse.testing.servers.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -25,8 +25,8 @@ from app.database import lift_time_limits, make_database_file, make_engine, pars
 from app.database.schema import waiting_for_others
 from app.database.types import ExactString, UtcDateTime
 from app.search import SearchIndex, SearchText, choose_condition, make_search_text
-from tests.servers.harness.mariadb import MariaDb
-from tests.servers.harness.postgres import Postgres
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

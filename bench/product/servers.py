@@ -17,9 +17,9 @@ from bench.load import Load, compose_request, make_load
 from bench.peers.verifications import PASSWORD, hash_password
 from bench.product import accounts
 from bench.programs import ROOT, THREADS, WORKERS, Program
-from tests.servers.harness.mariadb import MariaDb
-from tests.servers.harness.postgres import Postgres
-from tests.servers.redis_servers import running
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
+from gatehouse.testing.servers.redis import running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

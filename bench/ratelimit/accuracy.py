@@ -18,16 +18,16 @@ from app.ratelimit.plan import US, Limit
 from app.ratelimit.redis.protocol import pack_command
 from app.ratelimit.redis.scripts import DECIDE
 from bench.ratelimit.peers import STRATEGIES, Peer
+from gatehouse.testing.servers.redis import wait_until
 from tests.servers.harness.proxy import Proxy
 from tests.servers.redis_clusters import running_cluster
-from tests.servers.redis_servers import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from bench.measure import Report
-    from tests.servers.redis_servers import RedisServer
+    from gatehouse.testing.servers.redis import RedisServer
 
 ADVERSARY_LIMIT = 100
 PROCESSES = 4

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
-from tests.servers.redis_servers import running
+from gatehouse.testing.servers.redis import running
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

@@ -13,12 +13,12 @@ from redis.exceptions import ResponseError
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from app.ratelimit.redis.cluster import find_slot
 from bench.measure import Report, percentile
+from gatehouse.testing.servers.redis import running, wait_until
 from tests.servers.redis_clusters import running_cluster, running_sentinels
-from tests.servers.redis_servers import running, wait_until
 
 if TYPE_CHECKING:
+    from gatehouse.testing.servers.redis import RedisServer
     from tests.servers.redis_clusters import Cluster
-    from tests.servers.redis_servers import RedisServer
 
 THREADS = 8
 # A decision that waited for the store; a thread that merely waited for its turn on a busy core is quicker.

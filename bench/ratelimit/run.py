@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench.measure import Report
 from bench.ratelimit import accuracy, outages, sizes, strict, throughput
-from tests.servers.redis_servers import running
+from gatehouse.testing.servers.redis import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

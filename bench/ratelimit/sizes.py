@@ -16,10 +16,10 @@ from app.ratelimit import Charge, Engine, Plan, compile_plan, encode_subject, pa
 from app.ratelimit.memory import MAX_WINDOWS_DEFAULT, MemoryStore
 from app.ratelimit.redis.scripts import pack_merge
 from bench.measure import Report, interleave, ratio_of
-from tests.servers.redis_servers import wait_until
+from gatehouse.testing.servers.redis import wait_until
 
 if TYPE_CHECKING:
-    from tests.servers.redis_servers import RedisServer
+    from gatehouse.testing.servers.redis import RedisServer
 
 LARGEST_BYTES = 2700
 STEPS = 100

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from app.ratelimit import Charge, Engine, compile_plan
 from app.ratelimit.redis.storage_uri import parse_storage_uri
+from gatehouse.testing.servers.redis import running, wait_until
 from tests.servers.harness.proxy import Fault, Proxy
-from tests.servers.redis_servers import running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bench.measure import Report
-    from tests.servers.redis_servers import RedisServer
+    from gatehouse.testing.servers.redis import RedisServer
 
 AMOUNT = 10
 PROCESSES = (2, 4, 8)

@@ -16,12 +16,12 @@ from app.ratelimit.redis.protocol import pack_command
 from app.ratelimit.redis.scripts import pack_merge
 from bench.measure import Report, count_per_second, interleave, ratio_of
 from bench.ratelimit.peers import Peer
-from tests.servers.redis_servers import wait_until
+from gatehouse.testing.servers.redis import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.servers.redis_servers import RedisServer
+    from gatehouse.testing.servers.redis import RedisServer
 
 REALISTIC = "100/minute;1000/hour;10000/day"
 FULL = "100/minute;500/hour;1000/day"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from bench.servers import probes
-from tests.servers.harness.ports import find_free_port
+from gatehouse.testing.servers.ports import find_free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,1 +1,8 @@
-"""What tests of an extension need: the product, and rules to hold an extension to."""
+"""What tests of an extension need: a pytest plugin with the product on databases, and rules to hold an extension to."""
+
+from .clock import Clock
+from .factories import PASSWORD, Browser, Factory
+
+__all__ = ["PASSWORD", "Browser", "Clock", "Factory"]
+
+pytest_plugins = ["gatehouse.testing.plugin", "gatehouse.testing.fixtures"]

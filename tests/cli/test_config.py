@@ -13,7 +13,7 @@ from app.config import Settings
 from app.database import parse_database_url
 from app.environment import MASK
 from app.extensions import get_settings
-from tests.databases import TEST_ENVIRON
+from gatehouse.testing.databases import TEST_ENVIRON
 
 if TYPE_CHECKING:
     from flask import Flask

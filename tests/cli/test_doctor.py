@@ -13,15 +13,15 @@ from app.cli.doctor import check_files
 from app.database import parse_database_url
 from app.database.resumable_migrations import TABLE
 from app.extensions import db
+from gatehouse.testing.servers.redis import find_free_port, running
 from tests.cli.conftest import Operator
-from tests.servers.redis_servers import find_free_port, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
 
-    from tests.factories import Factory
+    from gatehouse.testing.factories import Factory
 
 PRODUCTION = {
     "PUBLIC_URL": "https://accounts.example.com",

@@ -19,9 +19,9 @@ from app.extensions import db
 from app.services import admins, users
 from app.services.accounts import hash_new_password
 from app.services.setup import make_first_admin
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import PASSWORD, Browser
 from tests.cli.conftest import Operator
-from tests.databases import TEST_ENVIRON
-from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable

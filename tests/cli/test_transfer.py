@@ -16,8 +16,8 @@ from app.extensions import db
 from app.security import Actor
 from app.services import audit, imports, users
 from app.services.imports import ImportedUser, ImportRefused
+from gatehouse.testing.factories import PASSWORD, Browser
 from tests.cli.conftest import Operator
-from tests.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from app.services.users import ListedUser
-    from tests.factories import Factory
+    from gatehouse.testing.factories import Factory
 
 BCRYPT = "$2b$04$r1jLEaJHWRouR7DuusIGaeJ.TSbKCkfYaPSi1sl.AC6C01ivvCcja"
 DJANGO = "pbkdf2_sha256$1000$seasaltseasalt$NedxMDuJzwAKT7oxK0Z/l3X6Vyl0WXEn3XVr3cI0sz4="

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.services import audit
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from gatehouse.testing.factories import Factory
     from tests.cli.conftest import Operator
-    from tests.factories import Factory
 
 NEW_PASSWORD = "copper meadow saffron tundra"
 

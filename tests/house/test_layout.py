@@ -11,7 +11,7 @@ import pytest
 from app.config import ROOT
 from app.routes import BLUEPRINTS
 
-FOLDERS: Final = ("app", "bench", "tests")
+FOLDERS: Final = ("app", "bench", "gatehouse", "tests")
 # Without what scripts/bench.sh installs into bench/.venv, which is not ours.
 SOURCES: Final = {
     str(path.relative_to(ROOT)): path.read_text()

@@ -20,8 +20,8 @@ from app.schemas import Input
 from app.schemas.values import Text
 from app.security import public
 from gatehouse.testing import bad_input
-from tests.databases import TEST_ENVIRON
-from tests.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import pytest
 
 from app.http import bodies
 from app.security import sessions
-from tests.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

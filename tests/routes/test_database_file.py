@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.extensions import db
-from tests.factories import PASSWORD, Browser
-from tests.servers.harness.waiting import wait_until
+from gatehouse.testing.factories import PASSWORD, Browser
+from gatehouse.testing.servers.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,15 +9,15 @@ import pytest
 
 from app.http.limits import account, own_account
 from app.security import devices, list_account_keys
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flask import Flask
 
-    from tests.conftest import Clock
-    from tests.factories import Factory
+    from gatehouse.testing.clock import Clock
+    from gatehouse.testing.factories import Factory
 
 NEW_KEY = "CB7OhtGgEuCcii9RguQ70takB06El5TyWPLAeiDtRnGaYFfK"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import nacl.bindings
 import pytest
 
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
-    from tests.factories import Browser
+    from gatehouse.testing.factories import Browser
 
 SECURE: Final = {
     "X-Content-Type-Options": "nosniff",

@@ -13,8 +13,8 @@ import pytest
 
 from app.database import DatabaseUnavailable
 from app.security import HashingBusy
-from tests.factories import PASSWORD, Browser, Factory
-from tests.servers.harness.waiting import wait_until
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.servers.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

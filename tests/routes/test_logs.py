@@ -14,14 +14,14 @@ from app.extensions import db
 from app.security import public
 from app.services import accounts
 from app.utils import configure_logging
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
 
-    from tests.factories import Factory
+    from gatehouse.testing.factories import Factory
 
 ATTACKS = ["\r\nINFO forged", "\x1b[2J\x1b[31mred", "\u2028line", "\x85next", "\u202etxt", "\x00nul"]
 

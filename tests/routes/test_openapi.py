@@ -21,16 +21,16 @@ from app.schemas import RateLimitChangeInput
 from app.schemas.examples import EXAMPLES, EXCEPTIONS
 from app.security import PasswordHasher, find_guard
 from app.utils import AppError, InvalidInput
-from tests.databases import TEST_ENVIRON
-from tests.factories import Browser, Factory
-from tests.servers.harness.waiting import wait_until
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import Browser, Factory
+from gatehouse.testing.servers.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
 
-    from tests.databases import Databases
+    from gatehouse.testing.databases import Databases
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 

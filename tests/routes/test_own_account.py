@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from app.clock import now
 from app.extensions import db, transaction
 from app.models import AuditEntry, Session
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from flask import Flask
 
-    from tests.conftest import Clock
-    from tests.factories import Factory
+    from gatehouse.testing.clock import Clock
+    from gatehouse.testing.factories import Factory
 
 ME = "/api/v1/users/me"
 

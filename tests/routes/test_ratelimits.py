@@ -15,7 +15,7 @@ from app.http import limits as http_limits
 from app.models import RateLimit
 from app.permissions import PERMISSIONS
 from app.services import ratelimits
-from tests.factories import Browser, Factory
+from gatehouse.testing.factories import Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

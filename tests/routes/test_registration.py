@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.extensions import db
 from app.models import User
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable

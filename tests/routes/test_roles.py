@@ -11,7 +11,7 @@ from app.permissions import PERMISSIONS
 if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
-    from tests.factories import Browser, Factory
+    from gatehouse.testing.factories import Browser, Factory
 
 ROLES = "/api/v1/roles"
 USERS = "/api/v1/users"

@@ -14,14 +14,14 @@ from itsdangerous import BadSignature
 from app.extensions import db
 from app.models import Session, User
 from app.services import sessions
-from tests.databases import TEST_ENVIRON
-from tests.factories import PASSWORD
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import PASSWORD
 
 if TYPE_CHECKING:
     from flask import Flask
 
-    from tests.conftest import Clock
-    from tests.factories import Browser, Factory
+    from gatehouse.testing.clock import Clock
+    from gatehouse.testing.factories import Browser, Factory
 
 ME = "/api/v1/users/me"
 LOGIN = "/api/v1/auth/login"

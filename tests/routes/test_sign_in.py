@@ -8,15 +8,15 @@ import sqlalchemy as sa
 
 from app.extensions import db
 from app.models import Session
-from tests.factories import PASSWORD
+from gatehouse.testing.factories import PASSWORD
 
 if TYPE_CHECKING:
     from typing import Any
 
     from flask import Flask
 
-    from tests.conftest import Clock
-    from tests.factories import Browser, Factory
+    from gatehouse.testing.clock import Clock
+    from gatehouse.testing.factories import Browser, Factory
 
 TARGET = "/api/v1/users/me"
 

@@ -17,8 +17,8 @@ from app.services.pages import Listing
 if TYPE_CHECKING:
     from flask import Flask
 
-    from tests.conftest import Clock
-    from tests.factories import Browser, Factory
+    from gatehouse.testing.clock import Clock
+    from gatehouse.testing.factories import Browser, Factory
 
 USERS = "/api/v1/users"
 SORTS = ["created_at", "-created_at", "email", "-email", "name", "-name"]

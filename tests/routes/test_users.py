@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.test import TestResponse
 
-    from tests.factories import Factory
+    from gatehouse.testing.factories import Factory
 
 USERS = "/api/v1/users"
 ME = f"{USERS}/me"

@@ -11,9 +11,9 @@ from app import create_app
 from app.config import Settings
 from app.database import make_engine, parse_database_url
 from app.extensions import db
-from tests.databases import TEST_ENVIRON
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.servers import mariadb, postgres
 
-from .harness import mariadb, postgres
 from .harness.proxy import Proxy
 from .harness.serving import Process
 from .harness.tls import Authority
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from flask import Flask
 
-    from .harness.mariadb import MariaDb
-    from .harness.postgres import Postgres
+    from gatehouse.testing.servers.mariadb import MariaDb
+    from gatehouse.testing.servers.postgres import Postgres
 
     Server = Postgres | MariaDb
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.servers.redis_servers import RedisServer, wait_until
+from gatehouse.testing.servers.redis import RedisServer, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,14 +10,14 @@ import pytest
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
 from app.ratelimit.redis.cluster import find_slot
+from gatehouse.testing.servers.redis import find_free_port, wait_until
 from tests.servers.redis_clusters import Cluster, running_cluster
-from tests.servers.redis_servers import find_free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.ratelimit import Decision
-    from tests.servers.redis_servers import RedisServer
+    from gatehouse.testing.servers.redis import RedisServer
 
 PLAN = compile_plan("100/hour;100000/day", scope="cluster")
 GENEROUS_SECONDS = 0.5

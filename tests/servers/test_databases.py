@@ -15,15 +15,15 @@ from app.config import Settings
 from app.extensions import db, transaction
 from app.models import Base, Role
 from app.search import is_search_object
-from tests.databases import TEST_ENVIRON
-from tests.factories import Factory
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flask import Flask
 
-    from tests.databases import Databases
+    from gatehouse.testing.databases import Databases
 
 pytestmark = pytest.mark.every_database
 

@@ -11,14 +11,14 @@ from flask_migrate import downgrade, upgrade
 
 from app.database.diagnosis import ADVICE
 from app.extensions import db
+from gatehouse.testing.factories import Factory
+from gatehouse.testing.servers import mariadb, postgres
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.ports import find_free_port
+from gatehouse.testing.servers.postgres import Postgres
 from tests.cli.conftest import Operator
-from tests.factories import Factory
 
 from .conftest import MARIADB, POSTGRES
-from .harness import mariadb, postgres
-from .harness.mariadb import MariaDb
-from .harness.ports import find_free_port
-from .harness.postgres import Postgres
 from .harness.tls import Authority
 from .test_tls import CA_PARAMETER, make_tls_server
 

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from tests.databases import TEST_ENVIRON
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.servers import mariadb, postgres
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
+from gatehouse.testing.servers.processes import find_program
 
-from .harness import mariadb, postgres
-from .harness.mariadb import MariaDb
-from .harness.postgres import Postgres
-from .harness.processes import find_program
 from .harness.product import ROOT, Product
 from .test_tls import make_tls_server
 

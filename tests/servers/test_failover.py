@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from app.database import CommitOutcomeUnknown, DatabaseUnavailable, make_engine, parse_database_url, probe, run_again
+from gatehouse.testing.servers import mariadb, postgres
+from gatehouse.testing.servers.waiting import wait_until
 
 from .conftest import MARIADB, POSTGRES, make_server
-from .harness import mariadb, postgres
-from .harness.waiting import wait_until
 from .work import insert, read_numbers
 
 if TYPE_CHECKING:

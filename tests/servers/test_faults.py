@@ -18,10 +18,10 @@ from app.database import (
     run_again,
     time_limit,
 )
+from gatehouse.testing.servers.waiting import wait_until
 
 from .conftest import MARIADB
 from .harness.proxy import NO_FAULT, Fault
-from .harness.waiting import wait_until
 from .work import end_connection, find_is_answering, get_connection_id, insert, read_numbers, sleep_statement
 
 if TYPE_CHECKING:

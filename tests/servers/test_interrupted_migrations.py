@@ -24,8 +24,8 @@ from app.database.resumable_migrations import make_resumable
 from app.extensions import db
 from app.security import Client
 from app.services import accounts
-from tests.databases import TEST_ENVIRON
-from tests.factories import PASSWORD
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.database import READS_ONCE, ConnectionLost, DatabaseUnavailable, Lookup
 from app.extensions import db
-from tests.factories import Factory
+from gatehouse.testing.factories import Factory
 
 from .conftest import POSTGRES
 from .harness.proxy import Fault

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.factories import Factory
+from gatehouse.testing.factories import Factory
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -22,12 +22,12 @@ from app.database.schema import find_orphans, keeping_referring_rows
 from app.extensions import db
 from app.models import Base
 from app.search import SearchIndex, make_search_text
-from tests.databases import TEST_ENVIRON
-from tests.factories import Factory
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import Factory
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
 
 from .conftest import MARIADB, POSTGRES
-from .harness.mariadb import MariaDb
-from .harness.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-    from tests.databases import Databases
+    from gatehouse.testing.databases import Databases
 
 pytestmark = pytest.mark.every_database
 

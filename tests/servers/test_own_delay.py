@@ -12,8 +12,8 @@ import pytest
 from app.ratelimit import Engine, parse_storage_uri
 from app.ratelimit.redis.connection import RedisConnection
 from app.ratelimit.redis.scripts import pack_decide
+from gatehouse.testing.servers.redis import running, wait_until
 from tests.servers.harness.proxy import Fault, Proxy
-from tests.servers.redis_servers import running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,8 @@ from app.config import Settings
 from app.database import Query
 from app.extensions import db
 from app.services.users import SORTS, list_users
-from tests.databases import TEST_ENVIRON
-
-from .harness.postgres import Postgres
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from app.ratelimit.engine import Engine
 from app.ratelimit.plan import Charge, compile_plan
 from app.ratelimit.redis import RedisServer as StoreServer
 from app.ratelimit.redis.inspection import REFUSALS_TOLD_AT_ONCE
+from gatehouse.testing.factories import Browser, Factory
+from gatehouse.testing.servers.redis import RedisServer, find_free_port, running, wait_until
 from tests.cli.conftest import Operator
-from tests.factories import Browser, Factory
 from tests.servers.redis_clusters import running_cluster
-from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

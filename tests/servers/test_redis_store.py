@@ -13,8 +13,8 @@ from app.ratelimit import Charge, compile_plan
 from app.ratelimit.redis import parse_storage_uri, scripts
 from app.ratelimit.redis.connection import RedisConnection
 from app.ratelimit.redis.protocol import ReplyError, pack_command
+from gatehouse.testing.servers.redis import RedisServer
 from tests.ratelimit_model import StoreMachine
-from tests.servers.redis_servers import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

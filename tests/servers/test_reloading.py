@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from gatehouse.testing.servers.waiting import wait_until
+
 from .harness.product import ROOT, Product
-from .harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ from app import create_app
 from app.config import Settings
 from app.database import make_engine, parse_database_url
 from app.extensions import db
-from tests.databases import TEST_ENVIRON
-from tests.factories import Factory
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.factories import Factory
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
 
 from .conftest import MARIADB, POSTGRES
-from .harness.mariadb import MariaDb
-from .harness.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.test import TestResponse
 
-    from tests.factories import Browser
+    from gatehouse.testing.factories import Browser
 
 ANSWER_SECONDS = 5.0
 ME = "/api/v1/users/me"

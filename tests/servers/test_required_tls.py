@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.databases import TEST_ENVIRON
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.servers import mariadb, postgres
 
 from .conftest import MARIADB, POSTGRES
-from .harness import mariadb, postgres
 from .harness.product import ROOT, Product
 from .test_tls import CA_PARAMETER, make_tls_server
 

@@ -12,9 +12,9 @@ import pytest
 from app.ratelimit import Charge, Engine, compile_plan, parse_limits, parse_storage_uri
 from app.ratelimit.plan import PRECISION_DEFAULT
 from app.ratelimit.rules import By, NamedLimits, Policy, Rule
-from tests.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.servers.redis import RedisServer, find_free_port, running, wait_until
 from tests.servers.redis_clusters import running_cluster
-from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

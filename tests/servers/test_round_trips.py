@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.database import READS_ONCE, ConnectionLost, DatabaseUnavailable
 from app.extensions import db
-from tests.factories import Factory
+from gatehouse.testing.factories import Factory
 
 from .harness.proxy import Fault
 from .work import get_connection_id, insert, read_numbers, sleep_statement

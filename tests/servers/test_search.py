@@ -22,7 +22,7 @@ from app.search.text import make_terms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.databases import Databases
+    from gatehouse.testing.databases import Databases
 
 pytestmark = pytest.mark.every_database
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
+from gatehouse.testing.servers.redis import RedisServer, running, wait_until
 from tests.servers.harness.proxy import Fault, Proxy
-from tests.servers.redis_servers import RedisServer, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from app.database import make_engine, parse_database_url
-from tests.databases import ServerDatabases, ServerEnded
+from gatehouse.testing.databases import ServerDatabases, ServerEnded
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.processes import list_tree
 
 from .conftest import MARIADB, POSTGRES, make_server
-from .harness.mariadb import MariaDb
-from .harness.processes import list_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

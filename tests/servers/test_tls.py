@@ -10,18 +10,19 @@ import pytest
 import sqlalchemy as sa
 
 from app.database import DatabaseUnavailable, make_engine, parse_database_url
+from gatehouse.testing.servers.mariadb import MariaDb
+from gatehouse.testing.servers.postgres import Postgres
 
 from .conftest import MARIADB, POSTGRES
-from .harness.mariadb import MariaDb
-from .harness.postgres import Postgres
 from .harness.proxy import Proxy
 from .harness.tls import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatehouse.testing.servers.certificate import Certificate
+
     from .conftest import Server
-    from .harness.tls import Certificate
 
 # What TLS 1.3 disguises as application data: an alert (2 bytes), and the end of a handshake (4 and a hash of 32 or 48),
 # each with a type and a tag of 16. libpq compares host names only after that end, and before it says anything itself.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
+from gatehouse.testing.servers.redis import RedisServer, running, wait_until
 from tests.servers.harness.tls import Authority
 from tests.servers.redis_clusters import running_cluster, running_sentinels
-from tests.servers.redis_servers import RedisServer, running, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

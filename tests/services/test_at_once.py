@@ -19,7 +19,7 @@ from app.services.admins import LastAdmin
 from app.services.ratelimits import RateLimitState, UnknownRole
 from app.services.roles import RoleNotFound
 from app.services.sessions import SignIn
-from tests.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

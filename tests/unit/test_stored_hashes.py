@@ -7,7 +7,7 @@ import time
 import pytest
 
 from app.security import PasswordHasher, UnsupportedHash, parse_stored_hash
-from tests.factories import PASSWORD
+from gatehouse.testing.factories import PASSWORD
 
 MADE_ELSEWHERE = {
     "bcrypt 2b": "$2b$04$r1jLEaJHWRouR7DuusIGaeJ.TSbKCkfYaPSi1sl.AC6C01ivvCcja",

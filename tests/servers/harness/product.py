@@ -11,11 +11,10 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.databases import TEST_ENVIRON
-
-from .ports import find_free_port
-from .processes import list_tree
-from .waiting import wait_until
+from gatehouse.testing.databases import TEST_ENVIRON
+from gatehouse.testing.servers.ports import find_free_port
+from gatehouse.testing.servers.processes import list_tree
+from gatehouse.testing.servers.waiting import wait_until
 
 if TYPE_CHECKING:
     from typing import Self

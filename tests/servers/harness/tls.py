@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -12,18 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gatehouse.testing.servers.certificate import Certificate
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = datetime.timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate and its key, as PEM files."""
-
-    certificate: Path
-    key: Path
 
 
 class Authority:

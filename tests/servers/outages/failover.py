@@ -9,10 +9,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from gatehouse.testing.servers.postgres import Postgres, make_url
+from gatehouse.testing.servers.waiting import wait_until
 from tests.servers.harness.crowd import Answer, Crowd
-from tests.servers.harness.postgres import Postgres, make_url
 from tests.servers.harness.product import make_product
-from tests.servers.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,17 +8,17 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gatehouse.testing.servers.postgres import Postgres
+from gatehouse.testing.servers.waiting import wait_until
 from tests.servers.harness.crowd import Answer, Crowd
-from tests.servers.harness.postgres import Postgres
 from tests.servers.harness.product import make_product
-from tests.servers.harness.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from gatehouse.testing.servers.mariadb import MariaDb
     from tests.servers.harness.crowd import Client
-    from tests.servers.harness.mariadb import MariaDb
 
 
 ME = "GET /api/v1/users/me"

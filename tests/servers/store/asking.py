@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from app.ratelimit import Charge, Engine, Plan, compile_plan
-from tests.servers.redis_servers import wait_until
+from gatehouse.testing.servers.redis import wait_until
 
 if TYPE_CHECKING:
     from app.ratelimit import Decision

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.ratelimit import Engine, parse_storage_uri
-from tests.servers.redis_servers import RedisServer, running, wait_until
+from gatehouse.testing.servers.redis import RedisServer, running, wait_until
 from tests.servers.store.asking import ask
 
 if TYPE_CHECKING:

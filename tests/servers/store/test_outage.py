@@ -10,7 +10,7 @@ import pytest
 from app.ratelimit import Charge, Engine, Fallback, compile_plan, parse_storage_uri
 from app.ratelimit.redis.protocol import ConnectionFailed
 from app.ratelimit.store import StoreUnavailable
-from tests.servers.redis_servers import RedisServer, find_free_port, running, wait_until
+from gatehouse.testing.servers.redis import RedisServer, find_free_port, running, wait_until
 from tests.servers.store.asking import ask, hold_connections, wait_for_return
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from app.ratelimit import Charge, Engine, parse_storage_uri
+from gatehouse.testing.servers.redis import RedisServer, wait_until
 from tests.servers.harness.proxy import NO_FAULT, Fault, Proxy
-from tests.servers.redis_servers import RedisServer, wait_until
 from tests.servers.store.asking import GENEROUS_SECONDS, PLAN, STRICT, ask, hold_connections, wait_for_return
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from app.ratelimit import Charge, Engine, compile_plan, parse_storage_uri
+from gatehouse.testing.servers.redis import RedisServer, find_free_port, wait_until
 from tests.servers.harness.proxy import NO_FAULT, Fault, Proxy
-from tests.servers.redis_servers import RedisServer, find_free_port, wait_until
 from tests.servers.store.asking import ask, ask_store, wait_for_return
 
 

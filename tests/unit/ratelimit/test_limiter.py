@@ -17,7 +17,7 @@ from app.ratelimit import (
     rate_limit,
 )
 from app.ratelimit.request_limiter import WAIT_SECONDS
-from tests.servers.harness.ports import find_free_port
+from gatehouse.testing.servers.ports import find_free_port
 from tests.unit.ratelimit.shop import account, ask, make_app
 
 

@@ -14,8 +14,8 @@ from app.config import Settings
 from app.database import DatabaseUnavailable, make_engine, parse_database_url
 from app.models import Base
 
-from .servers.harness.mariadb import MariaDb
-from .servers.harness.postgres import Postgres
+from .servers.mariadb import MariaDb
+from .servers.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable

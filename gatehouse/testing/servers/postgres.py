@@ -17,7 +17,7 @@ from .waiting import wait_until
 if TYPE_CHECKING:
     from typing import Self
 
-    from .tls import Certificate
+    from .certificate import Certificate
 
 PASSWORD = "pg p@ss/wörd"
 URL_PASSWORD = "pg%20p%40ss%2Fw%C3%B6rd"

@@ -16,7 +16,7 @@ from .waiting import wait_until
 if TYPE_CHECKING:
     from typing import Self
 
-    from .tls import Certificate
+    from .certificate import Certificate
 
 PASSWORD = "my p@ss/word"
 URL_PASSWORD = "my%20p%40ss%2Fword"

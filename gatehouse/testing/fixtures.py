@@ -1,0 +1,201 @@
+"""What every test can ask for: settings, an application on a migrated database of its own, and browsers."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from app import clock as product_clock
+from app import create_app
+from app.config import Settings
+from app.database import Lookup
+from app.extensions import limiter
+from app.security import passwords
+
+from .clock import Clock
+from .databases import TEST_ENVIRON, make_databases
+from .factories import Browser, Factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from flask import Flask
+
+    from .databases import Databases
+
+
+@pytest.fixture(scope="session")
+def running_databases() -> Iterator[dict[str, Databases]]:
+    """What was started for the tests of this process, by its kind."""
+    running: dict[str, Databases] = {}
+    yield running
+    for databases in running.values():
+        databases.close()
+
+
+@pytest.fixture(scope="module")
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database that the test runs on."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture(scope="module")
+def databases(
+    database_kind: str, running_databases: dict[str, Databases], tmp_path_factory: pytest.TempPathFactory
+) -> Databases:
+    """Where the test's databases come from."""
+    if database_kind not in running_databases:
+        running_databases[database_kind] = make_databases(database_kind, tmp_path_factory.mktemp("databases"))
+    return running_databases[database_kind]
+
+
+@pytest.fixture
+def make_database(databases: Databases) -> Iterator[Callable[..., str]]:
+    """Make one more database, ``is_migrated`` or empty, and return its URL."""
+    urls: list[str] = []
+
+    def make(*, is_migrated: bool = True) -> str:
+        urls.append(databases.take(is_migrated=is_migrated))
+        return urls[-1]
+
+    yield make
+    for url in urls:
+        databases.put_back(url)
+
+
+@pytest.fixture
+def environ(
+    request: pytest.FixtureRequest, make_database: Callable[..., str], tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """The environment of the test's application; change it before asking for ``app``, or use ``make_app``."""
+    if not request.node.get_closest_marker("no_database"):
+        yield TEST_ENVIRON | {"DATABASE_URL": make_database()}
+        return
+    path = tmp_path / "untouched.db"
+    yield TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}
+    assert not path.exists(), "a test that is marked no_database has used one"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashing() -> Iterator[None]:
+    """Hash cheaply: the passwords of tests need no protection, and hashing them well would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "MEMORY_KIB", 8)
+        patch.setattr(passwords, "PASSES", 1)
+        yield
+
+
+def close(app: Flask) -> None:
+    """Close the connections of ``app``, and end the threads that look after them: later tests are not theirs."""
+    app.extensions["database"].kw["bind"].dispose()
+    with app.app_context():
+        if limiter.engine is not None:
+            limiter.engine.close()
+
+
+@pytest.fixture(scope="module")
+def make_shared_app(databases: Databases) -> Iterator[Callable[..., Flask]]:
+    """Make an application, and a database, that all tests of a module share."""
+    apps: dict[str, Flask] = {}
+
+    def make(**changes: str) -> Flask:
+        url = databases.take()
+        apps[url] = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url} | changes))
+        return apps[url]
+
+    yield make
+    for url, app in apps.items():
+        close(app)
+        databases.put_back(url)
+
+
+@pytest.fixture
+def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
+    """Make an application with other settings: ``make_app(REGISTRATION="closed")``."""
+    apps: list[Flask] = []
+
+    def make(**changes: str) -> Flask:
+        apps.append(create_app(Settings.from_environ(environ | changes)))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        close(app)
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """The application, with rate limits off."""
+    return make_app()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The application's clock, which the test turns."""
+    clock = Clock()
+    monkeypatch.setattr(product_clock, "clock", clock)
+    return clock
+
+
+@pytest.fixture
+def statements(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The statements that this thread sends to the database; clear it before what is to be counted."""
+    sent: list[str] = []
+    own_thread = threading.get_ident()
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if threading.get_ident() == own_thread and not statement.startswith(("PRAGMA", "BEGIN")):
+            sent.append(statement)
+
+    engine = app.extensions["database"].kw["bind"]
+    find = Lookup.find
+
+    def note_lookup(lookup: Lookup, engine: sa.Engine, value: str) -> Any:
+        note(None, None, str(lookup.statement))
+        return find(lookup, engine, value)
+
+    # Look-ups go past SQLAlchemy's events.
+    monkeypatch.setattr(Lookup, "find", note_lookup)
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def factory(app: Flask) -> Factory:
+    """Makes users and roles through the services."""
+    return Factory(app)
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    """A browser that nobody has signed in with."""
+    return Browser(app)
+
+
+@pytest.fixture
+def user(factory: Factory) -> Any:
+    """A registered user."""
+    return factory.user()
+
+
+@pytest.fixture
+def user_browser(factory: Factory, user: Any) -> Browser:
+    """A browser that ``user`` is signed in with."""
+    return factory.sign_in(user)
+
+
+@pytest.fixture
+def admin(factory: Factory) -> Any:
+    """An administrator."""
+    return factory.admin()
+
+
+@pytest.fixture
+def admin_browser(factory: Factory, admin: Any) -> Browser:
+    """A browser that ``admin`` is signed in with."""
+    return factory.sign_in(admin)
