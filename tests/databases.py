@@ -1,0 +1,3 @@
+"""Where it was; see ``gatehouse.testing.databases``."""
+
+from gatehouse.testing.databases import *  # noqa: F403
