@@ -1,31 +1,17 @@
-"""Load the settings, build the app, serve it."""
+"""Load the settings, build the app, serve it; ``flask --app run`` and WSGI servers call ``create_app``."""
 
 import dataclasses
 import logging
 import sys
 
-from flask import Flask
-
-from app import create_app as build_app
 from app.config import Settings, load_settings
 from app.environment import SettingsError
 from app.http.bodies import MAX_BODY_BYTES
 from app.server.listener import CannotListen, check_can_listen
 from app.utils import configure_logging
+from gatehouse import create_app
 
 logger = logging.getLogger("gatehouse")
-
-
-def create_app() -> Flask:
-    """Return the application of this environment; ``flask --app run`` and WSGI servers call it."""
-    try:
-        return build_app(load_settings())
-    except SettingsError as error:
-        from app.cli.unconfigured import is_command_looked_up, make_unconfigured_app  # noqa: PLC0415 - see main
-
-        if is_command_looked_up():
-            return make_unconfigured_app(error)
-        sys.exit(str(error))
 
 
 def main() -> None:
@@ -39,7 +25,7 @@ def main() -> None:
         sys.exit(str(error))
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     serve(
-        lambda: build_app(_load_settings_anew(settings)),
+        lambda: create_app(_load_settings_anew(settings)),
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

@@ -4,6 +4,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 from werkzeug.local import LocalProxy
 
-from .config import ROOT, Settings
+from .config import Settings
 from .database import READS_ONCE, DatabaseUnavailable, Lookup, Query, run_again
 from .extending import Extensions
 from .ratelimit import Limiter
@@ -26,6 +27,7 @@ P = ParamSpec("P")
 _EXTENSION: Final = "database"
 _SIDE_WORK: Final = "database_side_work"
 _MIGRATIONS: Final = "migrate"
+_MIGRATIONS_FOLDER: Final = Path(__file__).with_name("migrations")
 _SESSION: Final = "_database_session"
 _IS_WRITING: Final = "is_writing"
 RETRIED: Final = "_is_retried"
@@ -166,7 +168,7 @@ def load_migrations(app: Flask) -> object:
     from flask_migrate import Migrate  # noqa: PLC0415 - see above
 
     if isinstance(app.extensions[_MIGRATIONS], LocalProxy):
-        Migrate(app, db, directory=str(ROOT / "app" / "migrations"))
+        Migrate(app, db, directory=str(_MIGRATIONS_FOLDER))
     return app.extensions[_MIGRATIONS]
 
 

@@ -152,8 +152,8 @@ log_context: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextV
     "log_context", default=MappingProxyType({})
 )
 
-# The package, and the lines that operators look for by name.
-OUR_LOGGERS: Final = ("app", "gatehouse")
+# Our package, whatever it is installed as, and the lines that operators look for by name.
+OUR_LOGGERS: Final = frozenset({__name__.partition(".")[0], "gatehouse"})
 _DRIVERS: Final = frozenset({"psycopg2", "pymysql", "redis", "sqlalchemy", "sqlite3"})
 _encode: Final = json.JSONEncoder(default=str).encode
 

@@ -1,10 +1,22 @@
-"""What extensions import: the public face of the product, and all that it promises to them."""
+"""What extensions import: the public face of the product, and all that it promises to them.
 
-from app import create_app
+``docs/face.md`` lists it, ``tests/house/face.txt`` spells it out. To add a name, import it and put it into a group of
+``__all__``; ``python -m tests.house.test_face`` then writes both files.
+"""
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from flask import Flask
+
+import app as _product
 from app.clock import now
 from app.config import Settings, load_settings
 from app.database.types import ExactString, UtcDateTime
-from app.environment import parse_bool, parse_choice, parse_int, parse_text, setting, split_list
+from app.environment import SettingsError, parse_bool, parse_choice, parse_int, parse_text, setting, split_list
 from app.extending import FACE, Extension
 from app.extensions import db, retried, transaction
 from app.http.openapi import Blueprint
@@ -18,10 +30,62 @@ from app.services import audit
 from app.services.pages import InvalidCursor, Listing, Page, Sort
 from app.utils import AppError, Conflict, Forbidden, InvalidInput, NotFound
 
-__all__ = [
-    "FACE", "Actor", "AppError", "Base", "Blueprint", "Conflict", "ExactString", "Extension", "Flag", "Forbidden",
-    "Input", "Instant", "InvalidCursor", "InvalidInput", "Listing", "NotFound", "Output", "Page", "PageQuery",
-    "Settings", "Sort", "Text", "User", "UtcDateTime", "Whole", "address", "audit", "create_app", "db", "exempt",
-    "get_actor", "load_settings", "now", "parse_bool", "parse_choice", "parse_int", "parse_text", "public",
-    "rate_limit", "requires", "retried", "setting", "split_list", "transaction",
+__all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
+    # The application
+    "create_app", "Extension", "FACE",
+    # Settings
+    "Settings", "SettingsError", "load_settings", "setting",
+    "parse_bool", "parse_choice", "parse_int", "parse_text", "split_list",
+    # Tables
+    "Base", "User", "ExactString", "UtcDateTime", "db", "retried", "transaction", "now",
+    # Lists
+    "Listing", "Page", "Sort", "InvalidCursor",
+    # Routes and who may call them
+    "Blueprint", "public", "requires", "Actor", "get_actor",
+    # Limits
+    "address", "exempt", "rate_limit",
+    # JSON
+    "Input", "Output", "PageQuery", "Flag", "Instant", "Text", "Whole",
+    # The audit trail
+    "audit",
+    # Errors
+    "AppError", "Conflict", "Forbidden", "InvalidInput", "NotFound",
 ]  # fmt: skip
+
+DEPRECATED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})
+"""Names that still work: what to use instead, and the release in which each goes: two minor releases later."""
+
+
+def create_app(settings: Settings | None = None, extensions: Sequence[Extension] = ()) -> Flask:
+    """Return the application that ``settings`` describe, with ``extensions``; by default, the settings of this place.
+
+    Those are the environment's and those of ``.env`` in the working folder (in a clone, in its folder). While they are
+    wrong, an application that is made for a command of ``flask`` has the command ``doctor`` only.
+
+    Raises:
+        SettingsError: ``settings`` and ``extensions`` do not fit together.
+        SystemExit: the settings of this place are wrong; the message names all faults and shows no secret.
+    """
+    if settings is not None:
+        return _product.create_app(settings, extensions)
+    try:
+        return _product.create_app(load_settings(), extensions)
+    except SettingsError as error:
+        # No command has to wait for what only a faulty start needs.
+        from app.cli.unconfigured import is_command_looked_up, make_unconfigured_app  # noqa: PLC0415
+
+        if is_command_looked_up():
+            return make_unconfigured_app(error)
+        sys.exit(str(error))
+
+
+# A type checker would take every misspelt name for one of these.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Return what a deprecated name stands for, with a warning."""
+        if name not in DEPRECATED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        instead, release = DEPRECATED[name]
+        warnings.warn(f"gatehouse.{name} goes in {release}: use gatehouse.{instead}.", DeprecationWarning, stacklevel=2)
+        return globals()[instead]

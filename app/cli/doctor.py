@@ -19,7 +19,7 @@ from app.ratelimit import RateLimitStoreAway
 from app.services import admins
 
 from .migrations import Revisions, find_revisions
-from .terminal import OperatorCommand, Report
+from .terminal import OperatorCommand, Report, spell_command
 
 # Where an application with wrong settings keeps what is wrong.
 FAULTS: Final = "settings_faults"
@@ -172,7 +172,7 @@ def _check_transport(target: DatabaseTarget) -> Iterator[Finding]:
 
 
 def _check_database(settings: Settings) -> Iterator[Finding]:
-    setup = "flask --app run setup"
+    setup = spell_command("setup")
     url = db.engine.url
     is_missing = db.engine.dialect.name == "sqlite" and url.database and not Path(url.database).exists()
     if is_missing:
@@ -202,7 +202,7 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         )
         return
     if not has_admin:
-        remedy = "flask --app run user create EMAIL --role admin"
+        remedy = spell_command("user create EMAIL --role admin")
         yield Finding("administrator", FAULT, "There is no active administrator.", remedy)
         return
     yield Finding("administrator", OK, "There is an active administrator.")
@@ -237,7 +237,7 @@ def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:
 
 
 def _describe_schema(revisions: Revisions) -> Finding:
-    upgrade = "flask --app run setup"
+    upgrade = spell_command("setup")
     if revisions.is_current:
         return Finding("migrations", OK, f"At {revisions.wanted}, the latest one.")
     if revisions.is_interrupted:
@@ -247,7 +247,7 @@ def _describe_schema(revisions: Revisions) -> Finding:
         return Finding("migrations", FAULT, "The database has no tables yet.", upgrade, code="schema_none")
     if revisions.is_ahead:
         message = f"At {revisions.current}, which this version does not know; it knows {revisions.wanted}."
-        remedy = f"Run the newer version again, or with it: flask --app run db downgrade {revisions.wanted}"
+        remedy = f"Run the newer version again, or with it: {spell_command(f'db downgrade {revisions.wanted}')}"
         return Finding("migrations", FAULT, message, remedy, code="schema_ahead")
     message = f"At {revisions.current}, but {revisions.wanted} is needed."
     return Finding("migrations", FAULT, message, upgrade, code="schema_behind")

@@ -10,7 +10,7 @@ from app.services.setup import make_first_admin
 
 from .migrations import find_revisions, upgrade_database
 from .passwords import frame_password
-from .terminal import Failure, OperatorCommand, Report
+from .terminal import Failure, OperatorCommand, Report, spell_command
 
 
 @click.command("setup", cls=OperatorCommand)
@@ -26,7 +26,7 @@ def setup_command(*, is_address_checked: bool) -> Report:
     make_database_file(settings.database_url)
     before = find_revisions()
     if before.is_ahead:
-        raise Failure("A newer version of Gatehouse has changed the database. For details: flask --app run doctor")
+        raise Failure(f"A newer version of Gatehouse has changed the database. For details: {spell_command('doctor')}")
     if not before.is_current:
         upgrade_database()
     admin = make_first_admin()
@@ -38,7 +38,7 @@ def setup_command(*, is_address_checked: bool) -> Report:
     elif not admins.has_active_admin():
         lines.append(
             "There is no administrator yet. Set ADMIN_EMAIL and ADMIN_PASSWORD and run this again,"
-            " or run: flask --app run user create EMAIL --role admin"
+            f" or run: {spell_command('user create EMAIL --role admin')}"
         )
     data = {
         "revision": before.wanted,

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
-from flask.cli import with_appcontext
+from flask.cli import ScriptInfo, with_appcontext
 from marshmallow import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,6 +41,13 @@ class Failure(click.ClickException):
         return escape_controls(self.message)
 
 
+def spell_command(arguments: str) -> str:
+    """Return ``arguments`` as a command to type, called as this one was: ``flask --app run setup``."""
+    info = click.get_current_context().find_object(ScriptInfo)
+    called = info.app_import_path if info is not None else None
+    return f"flask --app {shlex.quote(called)} {arguments}" if called else f"flask {arguments}"
+
+
 class OperatorCommand(click.Command):
     """A command that returns a ``Report`` and takes ``--json``; none of its errors shows a traceback."""
 
@@ -55,7 +63,7 @@ class OperatorCommand(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except DatabaseUnavailable as error:
-            raise Failure(f"{_describe(error)} For details: flask --app run doctor") from error
+            raise Failure(f"{_describe(error)} For details: {spell_command('doctor')}") from error
         except AppError as error:
             raise Failure(_describe(error)) from error
         except OSError as error:
@@ -66,7 +74,7 @@ class OperatorCommand(click.Command):
             raise Failure(str(error)) from error
         except SQLAlchemyError as error:
             logger.debug("the database failed", extra={"stack": describe_stack(error)})
-            message = f"The database failed ({type(error).__name__}). For details: flask --app run doctor"
+            message = f"The database failed ({type(error).__name__}). For details: {spell_command('doctor')}"
             raise Failure(message) from error
         except Exception as error:
             logger.debug("a command failed", extra={"stack": describe_stack(error)})

@@ -11,7 +11,7 @@ from app.services import accounts, roles, users
 from app.services.users import ListedUser
 
 from .passwords import ask_password, frame_password, read_password
-from .terminal import EMAIL, OperatorGroup, Report, load, make_table, note
+from .terminal import EMAIL, OperatorGroup, Report, load, make_table, note, spell_command
 
 LIST_MAX: Final = 100_000
 
@@ -34,7 +34,7 @@ def create(email: str, name: str, role_names: tuple[str, ...], *, password_stdin
     made = users.create_user(**fields, roles=role_names, actor=Actor.system())
     lines = [f"Created {made.email} with {_join(made.role_names)}."]
     if password is None:
-        lines.append(f"It has no password yet. To set one: flask --app run user reset-password {made.email}")
+        lines.append(f"It has no password yet. To set one: {spell_command(f'user reset-password {made.email}')}")
     return Report(_dump(made), lines)
 
 

@@ -1,16 +1,16 @@
 """The OpenAPI document, a page to read it and try calls, and the start page, which links to both."""
 
+from pathlib import Path
 from typing import Final
 
 from flask import Response, current_app
 
-from app.config import ROOT
 from app.extensions import get_settings
 from app.http.openapi import Api, Blueprint
 from app.http.requests import PAGE_CONTENT_SECURITY_POLICY
 from app.security import public
 
-_STATIC: Final = ROOT / "app" / "static"
+_STATIC: Final = Path(__file__).parents[1] / "static"
 _DOCS: Final = (_STATIC / "docs" / "index.html").read_text()
 _START: Final = (_STATIC / "start.html").read_text()
 

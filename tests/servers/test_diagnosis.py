@@ -171,10 +171,10 @@ def test_a_schema_that_is_missing_old_or_too_new_is_told(
 ) -> None:
     url = make_database(is_migrated=False)
     app = make_app(DATABASE_URL=url)
-    assert examine(url) == {"schema_none": "flask --app run setup"}
+    assert examine(url) == {"schema_none": "flask setup"}
     with app.app_context():
         upgrade(revision="0001")
-    assert examine(url) == {"schema_behind": "flask --app run setup"}
+    assert examine(url) == {"schema_behind": "flask setup"}
     assert Operator(app).run("setup").exit_code == 0
     assert examine(url) == {}
     with app.app_context(), db.engine.connect().execution_options(is_write=True) as connection:
@@ -195,7 +195,7 @@ def test_a_schema_that_is_missing_old_or_too_new_is_told(
 
 def test_a_command_that_meets_no_database_names_the_doctor(server: Server, make_app: Callable[..., Flask]) -> None:
     app = make_app(DATABASE_URL=server.make_url(port=find_free_port()))
-    assert Operator(app).fail("setup").endswith("flask --app run doctor")
+    assert Operator(app).fail("setup").endswith("flask doctor")
 
 
 def test_every_ailment_but_none_has_a_remedy() -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def product(environ: dict[str, str], tmp_path: Path) -> Iterator[Product]:
     """The product from a folder of its own, limits on, with a ``.env`` that a test may change."""
     root = tmp_path / "project"
-    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("app", "gatehouse"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", root)
     write_limit(root, "100/minute")
     settings = environ | {"RATELIMIT_ENABLED": "true", "WORKERS": "2"}

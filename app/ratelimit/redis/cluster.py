@@ -22,7 +22,7 @@ from .server import RedisServer
 from .storage_uri import HostPort, StorageUri
 from .topology import ADMIN_TIMEOUT_SECONDS, make_client, make_probe
 
-logger = logging.getLogger("app.ratelimit")
+logger = logging.getLogger(__name__.partition(".redis")[0])
 
 SLOTS_COUNT: Final = 16384
 REFRESH_SECONDS: Final = 30.0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     # Carries a refused call elsewhere: payload, number of replies, deadline; None when it knows no better.
     Redirect = Callable[["RedisServer", ReplyError, bytes, int, float], list[Reply] | None]
 
-logger = logging.getLogger("app.ratelimit")
+logger = logging.getLogger(__name__.partition(".redis")[0])
 
 # What was sent, for ``finish`` alone: by which connection, how many replies it gets, when its budget began, and
 # whether a late answer is waited for. No class, because every request makes one.
