@@ -11,14 +11,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from flask import Flask
+from uuid_utils.compat import uuid7
 
 import app as _product
+from app.cli.terminal import Failure, OperatorCommand, OperatorGroup, Report, make_table
 from app.clock import now
 from app.config import Settings, load_settings
+from app.database import refuse_duplicate
 from app.database.types import ExactString, UtcDateTime
 from app.environment import SettingsError, parse_bool, parse_choice, parse_int, parse_text, setting, split_list
 from app.extending import FACE, Extension
 from app.extensions import db, retried, transaction
+from app.http.limits import user
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.models import Base, User
@@ -37,15 +41,18 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     "Settings", "SettingsError", "load_settings", "setting",
     "parse_bool", "parse_choice", "parse_int", "parse_text", "split_list",
     # Tables
-    "Base", "User", "ExactString", "UtcDateTime", "db", "retried", "transaction", "now",
+    "Base", "User", "ExactString", "UtcDateTime", "uuid7", "now",
+    "db", "retried", "transaction", "refuse_duplicate",
     # Lists
     "Listing", "Page", "Sort", "InvalidCursor",
     # Routes and who may call them
     "Blueprint", "public", "requires", "Actor", "get_actor",
     # Limits
-    "address", "exempt", "rate_limit",
+    "rate_limit", "address", "user", "exempt",
     # JSON
     "Input", "Output", "PageQuery", "Flag", "Instant", "Text", "Whole",
+    # Commands
+    "OperatorCommand", "OperatorGroup", "Report", "Failure", "make_table",
     # The audit trail
     "audit",
     # Errors
