@@ -13,6 +13,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
 from app.schemas import ProblemOutput
+from app.schemas.values import Text
 from app.security import FRESH_SECONDS, Guard, find_guard
 from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
@@ -164,6 +165,12 @@ def _name_schema(schema: Any) -> str:
     return made.__name__ if _is_ours(made.__module__) else f"{made.__module__.partition('.')[0]}.{made.__name__}"
 
 
+def _describe_keys(converter: Any, field: Any, **_: object) -> dict[str, Any]:
+    """Say of a field that is a mapping what its keys are; the library says it of the values only."""
+    keys = getattr(field, "key_field", None)
+    return {"propertyNames": converter.field2property(keys)} if isinstance(keys, Text) else {}
+
+
 def _describe_guard_to_programs(guard: Guard | None) -> dict[str, Any]:
     if guard is None or guard.is_public:
         return {"security": []}
@@ -290,6 +297,7 @@ def make_api(app: Flask, *, version: str, cookie_name: str) -> Api:
         }
     )
     api.init_app(app)
+    api.ma_plugin.converter.add_attribute_function(_describe_keys)
     api.spec.components.security_scheme(
         "session",
         {

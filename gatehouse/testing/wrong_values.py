@@ -109,5 +109,7 @@ def _list_wrong_objects(
         name, member = next(iter(members.items()), ("a", None))
         for what, value in list_wrong_values(others, schemas, member):
             yield f"a member: {what}", {name: value}
+        if "pattern" in described.get("propertyNames", {}):
+            yield "a name with a NUL", {"a\0b": member}
         if "maxProperties" in described:
             yield "too many members", {f"{name}{number}": member for number in range(described["maxProperties"] + 1)}

@@ -27,6 +27,7 @@ PUBLIC: Final = {
     ("GET", "/readyz"),
     ("GET", "/static/<path:filename>"),
 }
+# Those at least; whoever adds one that wants the password anew need not say so here.
 FRESH: Final = {("DELETE", "/api/v1/users/me")}
 
 
@@ -76,7 +77,7 @@ def test_the_routes_that_cannot_be_undone_want_the_password_anew(app: Flask) -> 
     declared = {
         (method, rule) for method, rule, view in list_routes(app) if (guard := find_guard(view)) and guard.is_fresh
     }
-    assert declared == FRESH
+    assert declared >= FRESH
 
 
 def test_an_application_with_an_unguarded_route_does_not_start(
