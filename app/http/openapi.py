@@ -113,11 +113,6 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         """
         return declare_resource(Resource(name, tuple(columns), title, key))
 
-    def list_operations(self) -> Iterator[dict[str, Any]]:
-        """Yield what each operation says about itself beside its schemas: ``operationId`` and what begins with x-."""
-        for docs in self._docs.values():
-            yield from (doc["manual_doc"] for method, doc in docs.items() if method != "parameters")
-
     def _store_endpoint_docs(self, endpoint: str, obj: Any, parameters: Any, tags: Any, **options: Any) -> None:
         super()._store_endpoint_docs(endpoint, obj, parameters, tags or [self.tag], **options)
         for method in self.HTTP_METHODS:
@@ -152,6 +147,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         doc["manual_doc"] |= _describe_guard_to_programs(guard)
         docstring = doc.setdefault("docstring", {})
         docstring["description"] = "\n\n".join(filter(None, [docstring.get("description"), _describe_guard(guard)]))
+
+
+def _list_descriptions(blueprint: Blueprint) -> Iterator[dict[str, Any]]:
+    """Yield what each operation says about itself beside its schemas: ``operationId`` and what begins with x-."""
+    for docs in blueprint._docs.values():  # noqa: SLF001 - Flask-Smorest keeps them there
+        yield from (doc["manual_doc"] for method, doc in docs.items() if method != "parameters")
 
 
 def _is_ours(module: str) -> bool:
@@ -251,7 +252,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
         Raises:
             LookupError: it gives an operation or a resource a name that another has.
         """
-        for described in blueprint.list_operations():
+        for described in _list_descriptions(blueprint):
             self._take_name("operation", described["operationId"], blueprint)
             if KEY in described:
                 self._take_name("resource", described[KEY]["name"], blueprint)
