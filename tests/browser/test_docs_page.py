@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
-from typing import TYPE_CHECKING, Literal
+import threading
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from flask import Response
 from playwright.sync_api import expect, sync_playwright
+from werkzeug.serving import make_server
 
+import app as package
+from app.http.openapi import Blueprint
+from app.routes import BLUEPRINTS
+from app.schemas import Input
+from app.schemas.values import Text
+from app.security import requires
 from tests.servers.harness.product import Product
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from flask import Flask
     from playwright.sync_api import ConsoleMessage, Locator, Page
 
 pytestmark = pytest.mark.server("chromium")
@@ -32,6 +43,13 @@ def product(environ: dict[str, str], tmp_path: Path) -> Iterator[Product]:
 @pytest.fixture
 def page(product: Product) -> Iterator[Page]:
     """A page that may reach nothing but the product."""
+    with open_page(product.url) as page:
+        yield page
+
+
+@contextlib.contextmanager
+def open_page(url: str) -> Iterator[Page]:
+    """Yield a page that may reach nothing but the server at ``url``."""
     chromium = shutil.which("chromium")
     assert chromium, "Chromium is not installed: apt-get install chromium, or leave it out: --without chromium"
     # Chromium's sandbox refuses to run as root.
@@ -39,9 +57,7 @@ def page(product: Product) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
         page = browser.new_page()
-        page.route(
-            "**/*", lambda route: route.continue_() if route.request.url.startswith(product.url) else route.abort()
-        )
+        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(url) else route.abort())
         yield page
         browser.close()
 
@@ -140,6 +156,40 @@ def test_the_pages_can_be_read_in_light_and_dark_on_wide_and_narrow_screens(page
     open_operation(page, "register").locator("details.errors summary").click()
     open_operation(page, "list_users")
     assert_readable(page)
+
+
+def test_the_page_shows_what_another_package_adds(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blueprint = Blueprint("acme_notes", "acme_notes.routes", url_prefix="/api/v1/notes", description="Notes of Acme")
+    schema = type("NoteInput", (Input,), {"__module__": "acme_notes.schemas", "text": Text(max_length=80)})
+
+    @blueprint.route("", methods=["POST"])
+    @blueprint.response(204)
+    @blueprint.arguments(schema)
+    @requires("users:write")
+    def add_note(body: dict[str, Any]) -> Response:
+        """Write something down."""
+        assert body
+        return Response(status=204)
+
+    monkeypatch.setattr(package, "BLUEPRINTS", (*BLUEPRINTS, blueprint))
+    server = make_server("127.0.0.1", 0, make_app(), threaded=True)
+    serving = threading.Thread(target=server.serve_forever, daemon=True)
+    serving.start()
+    try:
+        with open_page(f"http://127.0.0.1:{server.server_port}") as page:
+            page.goto(f"http://127.0.0.1:{server.server_port}/docs")
+            group = page.locator(".opblock-tag-section", has=page.locator("[data-tag=acme_notes]"))
+            expect(group).to_contain_text("Notes of Acme")
+            expect(group).to_contain_text("Write something down")
+            operation = open_operation(page, "acme_notes_add_note")
+            expect(operation).to_contain_text("Needs the permission users:write.")
+            expect(operation.locator(".call")).to_contain_text('{"text": "Example"}')
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
 
 
 def assert_readable(page: Page) -> None:
