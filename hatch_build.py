@@ -22,18 +22,24 @@ class CustomBuildHook(BuildHookInterface[Any]):
     """Hatchling's name for it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Give the wheel its files; an editable one has the folder itself."""
+        """Give the wheel its files.
+
+        Raises:
+            ValueError: it is to be editable.
+        """
         if version == "editable":
-            return
+            raise ValueError(
+                "Gatehouse cannot be installed as editable: everybody in that environment would import our folder app/."
+                " Work in the clone, or install it without --editable."
+            )
         self._folder = tempfile.TemporaryDirectory()
         package = Path(self._folder.name, "gatehouse")
         copy_package(Path(self.root), package)
         build_data["force_include"][str(package)] = "gatehouse"
 
-    def finalize(self, version: str, _build_data: dict[str, Any], _artifact_path: str) -> None:
+    def finalize(self, _version: str, _build_data: dict[str, Any], _artifact_path: str) -> None:
         """Remove what the wheel was made from."""
-        if version != "editable":
-            self._folder.cleanup()
+        self._folder.cleanup()
 
 
 def copy_package(root: Path, package: Path) -> None:
