@@ -252,7 +252,7 @@ def run(folder: Path, *arguments: str) -> str:
     # Nothing of the tests' own: neither settings nor coverage, which would count the copy as the product.
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=110
+        [sys.executable, *arguments], cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=280
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     return done.stdout
@@ -290,6 +290,8 @@ def test_an_edited_product_passes_the_tests_that_know_all_of_it(copy: Path) -> N
     said = run(
         copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--without", "postgresql", "--without", "mariadb",
         f"--ignore=tests/house/{Path(__file__).name}",
+        # They break the rules of imports one by one, which says nothing of the edits.
+        "--deselect=tests/house/test_rules.py::test_each_import_rule_fails_when_it_is_broken",
         "tests/house", "tests/routes/test_bad_input.py", "tests/routes/test_openapi.py",
     )  # fmt: skip
     assert " passed" in said

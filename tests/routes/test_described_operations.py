@@ -193,8 +193,8 @@ def test_a_resource_whose_list_is_sorted_by_a_field_its_rows_lack_is_refused() -
 def test_two_blueprints_with_one_name_for_an_operation_or_a_resource_are_both_named(
     describe: Callable[..., dict[str, Any]],
 ) -> None:
-    one, other = make_invoices("acme", name="invoices"), make_invoices("zen", name="invoices")
-    with pytest.raises(LookupError, match="acme and zen both have the resource invoices"):
+    one, other = make_invoices("acme", name="bills"), make_invoices("zen", name="bills")
+    with pytest.raises(LookupError, match="acme and zen both have the resource bills"):
         describe(one, other)
 
     ours = Blueprint("more", f"{package.__name__}.routes.more", url_prefix="/api/v1/more", description="More")
