@@ -9,7 +9,7 @@ from . import models
 from .cli import Commands
 from .config import Settings
 from .database import make_engine
-from .extending import Extension, Extensions
+from .extending import Extension
 from .extensions import csrf, db, defer_migrations, limiter, login_manager
 from .http import requests
 from .http.bodies import MAX_BODY_BYTES
@@ -17,6 +17,7 @@ from .http.limits import find_caller, follow_changes
 from .http.openapi import make_api
 from .http.origins import allow_origins
 from .http.problems import register_error_handlers
+from .product import load_extensions
 from .routes import BLUEPRINTS
 from .security import (
     PasswordHasher,
@@ -42,11 +43,17 @@ class _App(Flask):
 
 
 def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flask:
-    """Return the application that ``settings`` describe, with ``extensions``; it holds no connection yet."""
+    """Return the application that ``settings`` describe; it holds no connection yet.
+
+    It has the extensions that ``settings`` list, then ``extensions``.
+
+    Raises:
+        ExtensionsRefused: extensions are not in order; nothing of them is registered.
+    """
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     app = _App(__name__)
     app.extensions["settings"] = settings
-    app.extensions["extending"] = Extensions(extensions)
+    app.extensions["extending"] = extending = load_extensions(settings, extensions)
     app.config.update(_make_flask_config(settings))
     app.session_interface = SessionCookies()
     # Werkzeug would answer //users with a redirect, which is of no use to a client of an API.
@@ -60,7 +67,7 @@ def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flas
         limiter.init_app(
             app,
             storage=settings.ratelimit_storage_uri,
-            limits=settings.rate_limits,
+            limits={**settings.rate_limits, **extending.limits},
             roles=settings.ratelimit_roles,
             find_caller=find_caller,
             has_headers=settings.ratelimit_headers_enabled,
@@ -87,13 +94,13 @@ def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flas
     login_manager.user_loader(_load_principal)
 
     app.extensions["api"] = make_api(app, version=__version__, cookie_name=app.config["SESSION_COOKIE_NAME"])
-    for blueprint in BLUEPRINTS:
+    for blueprint in (*BLUEPRINTS, *extending.blueprints):
         app.extensions["api"].register_blueprint(blueprint)
     public(app.view_functions["static"])
-    app.cli = Commands(app)
+    app.cli = Commands(app, extending.commands)
     app.shell_context_processor(lambda: {"db": db, "settings": settings} | vars(models))
     limiter.check(app)
-    check_guards(app)
+    check_guards(app, extending.declared)
     return app
 
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from dotenv import dotenv_values
@@ -20,6 +21,7 @@ from .emails import canonicalize_email
 from .environment import (
     SettingsError,
     describe_values,
+    list_settings,
     parse_bool,
     parse_choice,
     parse_int,
@@ -29,7 +31,7 @@ from .environment import (
     split_list,
 )
 from .ratelimit import StorageUri, parse_storage_uri
-from .ratelimit.plan import PRECISION_RANGE, Fallback, LimitError, Limits, parse_limits
+from .ratelimit.plan import PRECISION_RANGE, Fallback, Limits, parse_limits
 from .ratelimit.rules import RoleLimits, name_setting, parse_role_limits
 from .secret_keys import check_secret_key, keep_secret_key
 from .utils import escape_controls
@@ -139,6 +141,7 @@ class Settings:
     app_env: str = setting(parse_choice("development", "testing", "production"), "development")
     secret_key: str = setting(check_secret_key, "", is_secret=True)
     secret_key_fallbacks: tuple[str, ...] = setting(_parse_secret_keys, "", is_secret=True)
+    app_extensions: tuple[str, ...] = setting(split_list, "")
 
     database_url: DatabaseTarget = setting(_parse_database_url, "sqlite:///var/app.db", is_secret=True)
     database_require_tls: bool = setting(parse_bool, "false", production="true")
@@ -183,6 +186,9 @@ class Settings:
     shutdown_delay: int = setting(parse_int(at_least=0, at_most=300), "0", production="5")
     shutdown_timeout: int = setting(parse_int(at_least=1, at_most=300), "30")
 
+    surroundings: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    """What extensions read their settings from: all that was set and is none of the above. It may hold secrets."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, misspelt: Sequence[str] = ()) -> Self:
         """Return the settings that ``environ`` spells out, defaults for the rest; ``misspelt`` are faults too.
@@ -193,7 +199,9 @@ class Settings:
         values, faults = read_values(cls, environ)
         if faults := [*faults, *_find_cross_faults(values), *misspelt]:
             raise SettingsError(faults)
-        return cls(**values)
+        # The environment's name chooses the defaults of extensions too.
+        own = {field.name.upper() for field in list_settings(cls)} - {"APP_ENV"}
+        return cls(**values, surroundings=MappingProxyType({k: v for k, v in environ.items() if k not in own}))
 
     @property
     def hashes_at_once(self) -> int:
@@ -212,7 +220,7 @@ class Settings:
 
 def _name_limits() -> dict[str, str]:
     """Return the fields that hold limits, by what those are called."""
-    fields = [field.name for field in dataclasses.fields(Settings) if field.metadata["parse"] is parse_limits]
+    fields = [field.name for field in list_settings(Settings) if field.metadata["parse"] is parse_limits]
     return {name_setting(name.upper()): name for name in fields}
 
 
@@ -224,11 +232,6 @@ def _find_cross_faults(values: Mapping[str, Any]) -> list[str]:
             values["database_url"].refuse_clear_text()
         except DatabaseUrlError as error:
             faults.append(f"DATABASE_URL: expected {error}")
-    if values.get("ratelimit_roles"):
-        try:
-            values["ratelimit_roles"].check_names(_name_limits())
-        except LimitError as error:
-            faults.append(f"RATELIMIT_ROLES: {error}")
     if values.get("admin_password") and not values.get("admin_email", True):
         faults.append("ADMIN_EMAIL: expected the address that ADMIN_PASSWORD belongs to, got none")
     return faults
@@ -258,7 +261,7 @@ def _find_misspelt(environ: Mapping[str, str], file: Mapping[str, str | None]) -
     Environment and file hold what belongs to others too, such as a container's own variables; but a name that is almost
     one of ours can hardly be theirs.
     """
-    names = [field.name.upper() for field in dataclasses.fields(Settings)]
+    names = [field.name.upper() for field in list_settings(Settings)]
     faults = []
     for name in {**environ, **file}:
         alike = difflib.get_close_matches(name.upper(), names, n=1, cutoff=MISSPELT_RATIO)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -19,9 +19,11 @@ Word = TypeVar("Word", bound=str)
 class SettingsError(Exception):
     """One or more settings are wrong; the message names each, and what was expected."""
 
+    heading: ClassVar[str] = "The settings are wrong:"
+
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
-        super().__init__("The settings are wrong:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        super().__init__("\n".join([self.heading, *(f"  - {fault}" for fault in faults)]))
 
 
 # --- parsers: text -> value; a ValueError's text completes "NAME: expected …" ---
@@ -87,18 +89,23 @@ def setting(
     return field
 
 
+def list_settings(settings: DataclassInstance | type[DataclassInstance]) -> list[dataclasses.Field[Any]]:
+    """Return the fields that are read from the environment."""
+    return [field for field in dataclasses.fields(settings) if "parse" in field.metadata]
+
+
 def read_values(
-    settings_class: type[DataclassInstance], environ: Mapping[str, str]
+    settings_class: type[DataclassInstance], environ: Mapping[str, str], *, prefix: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the values of all fields that are right, defaults included, and what is wrong with the others.
 
-    An empty text is none. No fault shows a secret.
+    In the environment their names begin with ``prefix``. An empty text is none. No fault shows a secret.
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
     default = "production" if environ.get("APP_ENV") == "production" else "default"
-    for field in dataclasses.fields(settings_class):
-        name = field.name.upper()
+    for field in list_settings(settings_class):
+        name = prefix + field.name.upper()
         text = environ.get(name) or field.metadata[default]
         try:
             values[field.name] = None if text is None else field.metadata["parse"](text)
@@ -111,11 +118,11 @@ def read_values(
     return values, faults
 
 
-def describe_values(settings: DataclassInstance) -> dict[str, object]:
+def describe_values(settings: DataclassInstance, *, prefix: str = "") -> dict[str, object]:
     """Return every setting by its name in the environment, as JSON can hold it, secrets masked."""
     return {
-        field.name.upper(): MASK if field.metadata["is_secret"] and value else _describe(value)
-        for field in dataclasses.fields(settings)
+        prefix + field.name.upper(): MASK if field.metadata["is_secret"] and value else _describe(value)
+        for field in list_settings(settings)
         for value in [getattr(settings, field.name)]
     }
 

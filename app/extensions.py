@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 import sqlalchemy as sa
 from flask import Flask, current_app, g
@@ -172,16 +172,30 @@ def load_migrations(app: Flask) -> object:
     return app.extensions[_MIGRATIONS]
 
 
-def get_settings() -> Settings:
-    """Return the current application's settings."""
-    settings: Settings = current_app.extensions["settings"]
-    return settings
+@overload
+def get_settings() -> Settings: ...
+@overload
+def get_settings(settings_class: type[T]) -> T: ...
+def get_settings(settings_class: type[Any] | None = None) -> Any:
+    """Return the current application's settings; of an extension, where its class of settings is given.
+
+    Raises:
+        LookupError: no extension of the application has that class.
+    """
+    if settings_class is not None:
+        return get_extensions().get_settings(settings_class)
+    return current_app.extensions["settings"]
 
 
 def get_extensions() -> Extensions:
     """Return what others added to the current application."""
     extensions: Extensions = current_app.extensions["extending"]
     return extensions
+
+
+def get_permissions() -> frozenset[str]:
+    """Return the permissions that are declared in the current application: the product's and its extensions'."""
+    return get_extensions().declared
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from .clock import now
 from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
+from .extensions import get_permissions
 from .permissions import BUILT_IN_ROLES, ROLE_NAME_MAX_LENGTH, find_allowed
 from .search import SearchText, make_search_text
 
@@ -110,7 +111,7 @@ class Role(Base):
     @property
     def permissions(self) -> frozenset[str]:
         """What the role allows."""
-        return find_allowed(self.name, (row.permission for row in self.permission_rows))
+        return find_allowed(self.name, (row.permission for row in self.permission_rows), get_permissions())
 
     @property
     def is_built_in(self) -> bool:
@@ -181,6 +182,10 @@ class AuditEntry(Base):
     target: Mapped[str | None] = mapped_column(ExactString(ROLE_NAME_MAX_LENGTH), index=True)
     ip: Mapped[str | None] = mapped_column(sa.String(45))
     details: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+
+
+TABLES: Final = frozenset(Base.metadata.tables)
+"""The product's own: nobody can have declared another on ``Base`` before this module is imported."""
 
 
 @sa.event.listens_for(User, "before_update")

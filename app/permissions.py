@@ -1,4 +1,4 @@
-"""The permissions there are, declared in one place.
+"""The product's own permissions, declared in one place; an application's are these and its extensions'.
 
 To add one, add a line; guards (``@requires("…")``), roles and ``GET /api/v1/permissions`` know it from then on, and the
 built-in role ``admin`` holds it at once.
@@ -37,9 +37,9 @@ def is_role_name(text: str) -> bool:
     return len(text) <= ROLE_NAME_MAX_LENGTH and re.fullmatch(ROLE_NAME_PATTERN.strip("^$"), text) is not None
 
 
-def find_allowed(role: str, granted: Iterable[str]) -> frozenset[str]:
-    """Return what a role allows to which ``granted`` was given; ``admin`` allows all there is.
+def find_allowed(role: str, granted: Iterable[str], declared: frozenset[str]) -> frozenset[str]:
+    """Return what a role allows to which ``granted`` was given, of all that is ``declared``; ``admin`` allows all.
 
-    What a later release adds is included, what it took away is left out.
+    What a later release or another extension declares is included, what is declared no longer is left out.
     """
-    return frozenset(PERMISSIONS) if role == ADMIN_ROLE else frozenset(granted) & PERMISSIONS.keys()
+    return declared if role == ADMIN_ROLE else declared.intersection(granted)

@@ -21,7 +21,7 @@ from app.database import refuse_duplicate
 from app.database.types import ExactString, UtcDateTime
 from app.environment import SettingsError, parse_bool, parse_choice, parse_int, parse_text, setting, split_list
 from app.extending import FACE, Extension
-from app.extensions import db, retried, transaction
+from app.extensions import db, get_settings, retried, transaction
 from app.http.limits import user
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
@@ -38,7 +38,7 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     # The application
     "create_app", "Extension", "FACE",
     # Settings
-    "Settings", "SettingsError", "load_settings", "setting",
+    "Settings", "SettingsError", "load_settings", "setting", "get_settings",
     "parse_bool", "parse_choice", "parse_int", "parse_text", "split_list",
     # Tables
     "Base", "User", "ExactString", "UtcDateTime", "uuid7", "now",

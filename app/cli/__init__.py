@@ -1,5 +1,7 @@
 """The operator's commands, ``flask --app run …``. A server runs none, so they are imported when one is looked up."""
 
+from collections.abc import Sequence
+
 import click
 from flask import Flask
 from flask.cli import AppGroup
@@ -10,9 +12,11 @@ from app.extensions import load_migrations
 class Commands(AppGroup):
     """The group of all commands, which imports them when one is looked up."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, added: Sequence[click.Command] = ()) -> None:
+        """Make the group of the product's commands and those ``added`` by extensions."""
         super().__init__(app.name)
         self._app = app
+        self._added = added
         self._are_imported = False
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -29,7 +33,7 @@ class Commands(AppGroup):
         if not self._are_imported:
             from .commands import COMMANDS  # noqa: PLC0415 - this class exists for it
 
-            for command in COMMANDS:
+            for command in (*COMMANDS, *self._added):
                 self.add_command(command)
             load_migrations(self._app)
             self._are_imported = True

@@ -2,7 +2,6 @@
 
 import click
 
-from app.permissions import PERMISSIONS
 from app.schemas import RoleCreateInput, RoleOutput
 from app.security import Actor
 from app.services import roles
@@ -22,9 +21,9 @@ def list_() -> Report:
 
 @role_group.command("set")
 @click.argument("name")
-@click.argument("permissions", nargs=-1, required=True, type=click.Choice(sorted(PERMISSIONS)), metavar="PERMISSION...")
+@click.argument("permissions", nargs=-1, required=True, metavar="PERMISSION...")
 def set_(name: str, permissions: tuple[str, ...]) -> Report:
     """Set a role's permissions to exactly these; the role is created if it does not exist."""
-    fields = load(RoleCreateInput(only=("name",)), {"name": name})
-    changed = roles.set_role(fields["name"], permissions=permissions, actor=Actor.system())
+    fields = load(RoleCreateInput(only=("name", "permissions")), {"name": name, "permissions": list(permissions)})
+    changed = roles.set_role(**fields, actor=Actor.system())
     return Report(RoleOutput().dump(changed), [f"{changed.name} allows {', '.join(sorted(changed.permissions))}."])

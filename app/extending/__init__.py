@@ -1,4 +1,7 @@
 """What others add to the product: an ``Extension`` says all of it, and an application has those that are listed."""
 
+from .checks import prepare_extensions
 from .extension import FACE, Extension, OnUserDeletion
 from .listed import Extensions
+from .loading import ExtensionsRefused
+from .product import Product

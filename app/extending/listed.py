@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, cast
 
+import click
+from flask import Blueprint, current_app
+
+from app.permissions import PERMISSIONS
+from app.ratelimit import Limits
 from app.utils import describe_stack
 
 from .extension import Extension
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -16,18 +24,59 @@ logger = logging.getLogger(__name__)
 class Extensions:
     """The extensions that one application has, in the order of its list."""
 
-    def __init__(self, listed: Sequence[Extension] = ()) -> None:
-        self.listed = tuple(listed)
-        self.failing: set[str] = set()
-        """The names of those whose hook failed the last time that it was asked."""
+    def __init__(
+        self,
+        listed: Sequence[Extension] = (),
+        *,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        limits: Mapping[str, Limits] = MappingProxyType({}),
+    ) -> None:
+        """Take what is ``listed`` and found to be in order: their ``settings`` by their names, their ``limits``."""
+        self.listed: Final = tuple(listed)
+        self.settings: Final = settings
+        self.limits: Final = limits
+        own = (each.permissions for each in self.listed)
+        self.permissions: Final[Mapping[str, str]] = MappingProxyType(
+            {name: text for declared in (PERMISSIONS, *own) for name, text in declared.items()}
+        )
+        """All that the application declares, the product's first."""
+        self.declared: Final = frozenset(self.permissions)
+        self._failing: set[tuple[str, object]] = set()
 
     def __iter__(self) -> Iterator[Extension]:
         return iter(self.listed)
 
+    @property
+    def blueprints(self) -> list[Blueprint]:
+        """Those of all, in order."""
+        return [blueprint for extension in self.listed for blueprint in extension.blueprints]
+
+    @property
+    def commands(self) -> list[click.Command]:
+        """Those of all, in order."""
+        return [command for extension in self.listed for command in extension.commands]
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The names of those of which a hook failed the last time that it was asked."""
+        return frozenset(name for name, _hook in self._failing.copy())
+
+    def get_settings(self, settings_class: type[T]) -> T:
+        """Return the settings of the extension whose class of settings this is.
+
+        Raises:
+            LookupError: no extension of this application has it.
+        """
+        for extension in self.listed:
+            if extension.settings is settings_class:
+                return cast("T", self.settings[extension.name])
+        raise LookupError(f"{settings_class.__name__} belongs to no extension of this application")
+
     def collect(self, ask: Callable[[Extension], Callable[..., Any] | None], *args: Any) -> dict[str, Any]:  # noqa: ANN401 - what hooks take and give
         """Return what the hook that ``ask`` picks says in each extension that has it, by the extension's name.
 
-        One that raises is left out, named in the log and counted as failing; no other hears of it.
+        One that raises is left out, named in the log and counted as failing until it succeeds; no other hears of it.
+        Each has a database session of its own: what it leaves behind, such as a failed statement, ends with it.
         """
         answers: dict[str, Any] = {}
         for extension in self.listed:
@@ -35,10 +84,11 @@ class Extensions:
             if hook is None:
                 continue
             try:
-                answers[extension.name] = hook(*args)
+                with current_app.app_context():
+                    answers[extension.name] = hook(*args)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
-                self.failing.add(extension.name)
+                self._failing.add((extension.name, hook))
                 logger.error("the extension %s failed", extension.name, extra={"stack": describe_stack(error)})  # noqa: TRY400 - the stack without values
             else:
-                self.failing.discard(extension.name)
+                self._failing.discard((extension.name, hook))
         return answers

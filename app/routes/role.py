@@ -4,9 +4,9 @@ from typing import Any
 
 from flask import Response
 
+from app.extensions import get_extensions
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
-from app.permissions import PERMISSIONS
 from app.schemas import PermissionListOutput, RoleCreateInput, RoleListOutput, RoleOutput, RoleUpdateInput
 from app.security import requires
 from app.services import roles
@@ -68,4 +68,4 @@ def delete_role(name: str) -> Response:
 @requires("roles:read")
 def list_permissions() -> Any:
     """List all permissions."""
-    return {"items": [{"name": name, "description": text} for name, text in PERMISSIONS.items()]}
+    return {"items": [{"name": name, "description": text} for name, text in get_extensions().permissions.items()]}

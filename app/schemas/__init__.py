@@ -9,10 +9,10 @@ from flask_login import current_user
 from marshmallow import fields, validate
 
 from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
-from app.permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
+from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.refusals import MINUTES_KEPT
 
-from .values import Cursor, Email, Flag, Instant, Limits, Password, RoleLimits, Text, Whole, write_instant
+from .values import Cursor, Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Whole, write_instant
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
 PAGE_LIMIT: Final = 200
@@ -68,11 +68,6 @@ def _find_writer(name: str, field: Any) -> tuple[str | None, Any]:
     if isinstance(field, fields.List) and type(field.inner) is fields.String:
         return attribute, list
     return attribute, _WRITERS.get(type(field)) or functools.partial(field._serialize, attr=name, obj=None)  # noqa: SLF001 - what Marshmallow calls itself, after looking
-
-
-def _permission_list(**kwargs: Any) -> fields.List[Any]:
-    names = fields.String(validate=validate.OneOf(sorted(PERMISSIONS)))
-    return fields.List(names, validate=validate.Length(max=len(PERMISSIONS)), **kwargs)
 
 
 # --- requests ---
@@ -133,14 +128,14 @@ class RoleCreateInput(Input):
 
     name = Text(min_length=1, max_length=ROLE_NAME_MAX_LENGTH, pattern=ROLE_NAME_PATTERN, required=True)
     description = Text(max_length=DESCRIPTION_MAX_LENGTH, load_default="")
-    permissions = _permission_list(load_default=list)
+    permissions = Permissions(load_default=list)
 
 
 class RoleUpdateInput(Input):
     """Changes to a role; ``permissions`` replaces all that it had."""
 
     description = Text(max_length=DESCRIPTION_MAX_LENGTH)
-    permissions = _permission_list()
+    permissions = Permissions()
 
 
 class RateLimitChangeInput(Input):

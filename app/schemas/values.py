@@ -8,6 +8,7 @@ from typing import Any, Final
 from marshmallow import ValidationError, fields, validate
 
 from app.emails import EMAIL_MAX_LENGTH, NFC_SHRINKS_BY, canonicalize_email
+from app.extensions import get_permissions
 from app.models import LIMITS_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.plan import ALLOWED_NOTATION, LimitError, parse_limits
@@ -15,6 +16,8 @@ from app.security import PASSWORD_MAX_LENGTH
 
 CURSOR_MAX_LENGTH: Final = 1500
 ROLES_AT_ONCE_MAX: Final = 100
+# In the list of one role: more than there are.
+PERMISSIONS_MAX: Final = 1000
 
 # Control characters, line and paragraph separators, and marks that change the direction of text: they do not belong on
 # one line, and can make one name look like another.
@@ -174,3 +177,29 @@ class Cursor(Text):
         if len(text) > CURSOR_MAX_LENGTH:
             raise ValidationError("This is longer than any cursor.")
         return text
+
+
+class _Declared(validate.Validator):
+    """One of the permissions that the current application declares."""
+
+    @property
+    def choices(self) -> list[str]:
+        """The names; OpenAPI reads them too."""
+        return sorted(get_permissions())
+
+    def __call__(self, value: str) -> str:
+        """Return ``value``.
+
+        Raises:
+            ValidationError: it is none of them.
+        """
+        validate.OneOf(self.choices)(value)
+        return value
+
+
+class Permissions(fields.List[str]):
+    """Permissions that the current application declares."""
+
+    def __init__(self, **options: Any) -> None:
+        names = fields.String(validate=_Declared())
+        super().__init__(names, validate=validate.Length(max=PERMISSIONS_MAX), **options)

@@ -2,14 +2,13 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
 from flask import Flask, current_app, request
 from flask_login import current_user
 
 from app.clock import now
-from app.permissions import PERMISSIONS
 from app.utils import Forbidden, NotSignedIn, add_log_context
 
 View = TypeVar("View", bound="Callable[..., Any]")
@@ -46,14 +45,9 @@ def public(view: View) -> View:
 def requires(*permissions: str, fresh: bool = False) -> Callable[[View], View]:
     """Let only signed-in callers who hold all of ``permissions`` call the view.
 
-    With ``fresh`` the password must have been given within the last ``FRESH_SECONDS``.
-
-    Raises:
-        LookupError: a permission is not declared in ``app/permissions.py``.
+    With ``fresh`` the password must have been given within the last ``FRESH_SECONDS``. A permission that nobody has
+    declared stops the start.
     """
-    unknown = set(permissions) - PERMISSIONS.keys()
-    if unknown:
-        raise LookupError(f"declare {', '.join(sorted(unknown))} in app/permissions.py first")
 
     def decorate(view: View) -> View:
         setattr(view, _ATTRIBUTE, Guard(permissions=frozenset(permissions), is_fresh=fresh))
@@ -67,15 +61,22 @@ def find_guard(view: object) -> Guard | None:
     return getattr(view, _ATTRIBUTE, None)
 
 
-def check_guards(app: Flask) -> None:
-    """Make sure that every route of ``app`` has a guard; call it after all routes are registered.
+def check_guards(app: Flask, declared: Collection[str]) -> None:
+    """Make sure that every route of ``app`` has a guard, and that those name permissions that are ``declared``.
+
+    Call it after all routes are registered.
 
     Raises:
-        LookupError: naming the routes without one.
+        LookupError: naming the routes without one, or what they name.
     """
     unguarded = sorted(name for name, view in app.view_functions.items() if find_guard(view) is None)
     if unguarded:
         raise LookupError(f"these routes have no guard, put @requires(...) or @public on them: {', '.join(unguarded)}")
+    named = frozenset[str]().union(
+        *(guard.permissions for guard in map(find_guard, app.view_functions.values()) if guard)
+    )
+    if unknown := sorted(named.difference(declared)):
+        raise LookupError(f"declare {', '.join(unknown)} in app/permissions.py first")
 
 
 def enforce_guard() -> None:

@@ -8,7 +8,7 @@ import uuid
 
 from flask_login import UserMixin
 
-from app.permissions import PERMISSIONS
+from app.extensions import get_permissions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Actor:
     @classmethod
     def system(cls) -> Actor:
         """Return the operator at the command line, who may do everything."""
-        return cls(user_id=None, permissions=frozenset(PERMISSIONS))
+        return cls(user_id=None, permissions=get_permissions())
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

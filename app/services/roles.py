@@ -6,9 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
 
 from app.database import refuse_duplicate
-from app.extensions import db, retried, transaction
+from app.extensions import db, get_permissions, retried, transaction
 from app.models import Role, RolePermission
-from app.permissions import ADMIN_ROLE, PERMISSIONS, is_role_name
+from app.permissions import ADMIN_ROLE, is_role_name
 from app.security import Actor
 from app.utils import Conflict, Forbidden, InvalidInput, NotFound
 
@@ -120,7 +120,9 @@ def update_role(
             if name == ADMIN_ROLE:
                 raise BuiltInRole
             refuse_ungrantable(wanted ^ role.permissions, actor)
-            kept = [row for row in role.permission_rows if row.permission in wanted]
+            # What an extension declared that is not listed now counts for nothing, and comes back with it.
+            declared = get_permissions()
+            kept = [row for row in role.permission_rows if row.permission in wanted or row.permission not in declared]
             added = wanted - {row.permission for row in kept}
             role.permission_rows = [*kept, *(RolePermission(permission=permission) for permission in sorted(added))]
         audit.record("role.updated", actor=actor, target=name, permissions=sorted(role.permissions))
@@ -195,7 +197,7 @@ def refuse_ungrantable(permissions: frozenset[str], actor: Actor) -> None:
 
 def _check_permissions(permissions: Iterable[str]) -> frozenset[str]:
     wanted = frozenset(permissions)
-    unknown = sorted(wanted - PERMISSIONS.keys())
+    unknown = sorted(wanted - get_permissions())
     if unknown:
         raise UnknownPermission(errors={"permissions": [f"There is no permission {name!r}." for name in unknown]})
     return wanted

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.clock import now
 from app.database import Lookup
-from app.extensions import db, get_settings, retried, transaction
+from app.extensions import db, get_permissions, get_settings, retried, transaction
 from app.models import USER_AGENT_MAX_LENGTH, Role, RolePermission, Session, User, user_roles
 from app.permissions import find_allowed
 from app.security import Actor, Client, Principal, SignedInSession, SignedInUser
@@ -113,7 +113,7 @@ def find_principal(token: str) -> Principal | None:
 
 def _read_user(row: sa.Row[Any]) -> SignedInUser:
     """Return the user of a row of ``_USER``."""
-    role_names, permissions = _read_grants(row.grants)
+    role_names, permissions = _read_grants(row.grants, get_permissions())
     return SignedInUser(
         id=row.id,
         email=row.email,
@@ -129,13 +129,14 @@ def _read_user(row: sa.Row[Any]) -> SignedInUser:
 
 
 @functools.lru_cache(maxsize=1024)
-def _read_grants(grants: str | None) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the names of the roles in ``grants``, sorted, and what they allow together."""
+def _read_grants(grants: str | None, declared: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the names of the roles in ``grants``, sorted, and what of all that is ``declared`` they allow together."""
     granted: dict[str, list[str]] = {}
     for grant in grants.split(",") if grants else ():
         role, _, permission = grant.partition(" ")
         granted.setdefault(role, []).append(permission)
-    return tuple(sorted(granted)), frozenset[str]().union(*(find_allowed(*role) for role in granted.items()))
+    allowed = (find_allowed(role, permissions, declared) for role, permissions in granted.items())
+    return tuple(sorted(granted)), frozenset[str]().union(*allowed)
 
 
 @retried

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from app.config import ROOT, Settings
+from app.environment import list_settings
 from tests.servers.harness.tls import Authority
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LINES: Final = (ROOT / ".env.example").read_text().splitlines()
 DEFAULTS: Final = [line[1:].partition("=")[::2] for line in LINES if re.match(r"#[A-Z_]+=", line)]
 FORMS: Final = [line[4:].partition("=")[::2] for line in LINES if re.match(r"#   [A-Z_]+=", line)]
-FIELDS: Final = {field.name.upper(): field for field in dataclasses.fields(Settings)}
+FIELDS: Final = {field.name.upper(): field for field in list_settings(Settings)}
 
 
 def test_every_setting_is_documented_once_in_the_order_of_the_class() -> None:

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 import app as package
+from app.permissions import PERMISSIONS
 from app.security import find_guard, guards, public, requires
 from app.services.accounts import InvalidCredentials
 
@@ -103,6 +104,8 @@ def test_a_route_that_lost_its_guard_refuses_everybody(
 
 
 def test_a_guard_names_declared_permissions_only() -> None:
-    with pytest.raises(LookupError, match="users:fly"):
-        requires("users:read", "users:fly")
+    app = Flask(__name__)
+    app.view_functions = {"static": public(lambda: ""), "fly": requires("users:read", "users:fly")(lambda: "")}
+    with pytest.raises(LookupError, match="declare users:fly in"):
+        guards.check_guards(app, PERMISSIONS)
     assert find_guard(public(lambda: None)) is not None

@@ -1,0 +1,72 @@
+"""Finding the extensions that an application's list names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.environment import SettingsError
+
+from .extension import FACE, Extension
+from .names import find_name_fault
+
+
+class ExtensionsRefused(SettingsError):
+    """One or more extensions are not in order; the message names each, and what to do."""
+
+    heading = "The extensions cannot be loaded:"
+
+
+def find_extensions(names: Sequence[str], given: Iterable[Extension], faults: list[str]) -> list[Extension]:
+    """Return the extensions that ``names`` name, in their order, then those ``given``; add what is wrong to ``faults``.
+
+    One that is listed twice is there once.
+    """
+    found: list[Extension] = []
+    for name in dict.fromkeys(names):
+        extension = _find_extension(name, faults)
+        if extension is not None:
+            found.append(extension)
+    found += given
+    # By identity: two that are equal, and not the same, are two of one name.
+    return list({id(extension): extension for extension in found}.values())
+
+
+def check_face(extension: Extension) -> Iterable[str]:
+    """Yield what is wrong with the number of the face that ``extension`` is written for."""
+    if extension.face != FACE:
+        yield f"it is written for face {extension.face!r}, and this product offers {FACE}: install versions that fit"
+
+
+def _find_extension(name: str, faults: list[str]) -> Extension | None:
+    fault = find_name_fault(name)
+    if fault is not None:
+        faults.append(f"APP_EXTENSIONS: {name[:80]!r}: {fault}")
+        return None
+    try:
+        package = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            faults.append(f"{name}: there is no package of this name: install it, or take it off APP_EXTENSIONS")
+        else:
+            faults.append(f"{name}: its package cannot be imported, it needs {error.name}: install that too")
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
+        faults.append(f"{name}: its package cannot be imported: {type(error).__name__}: {error}")
+        return None
+    return _get_object(package, name, faults)
+
+
+def _get_object(package: Any, name: str, faults: list[str]) -> Extension | None:  # noqa: ANN401 - whatever a package may be
+    extension = getattr(package, "extension", None)
+    if isinstance(extension, Extension) and extension.name == name:
+        return extension
+    if extension is None:
+        faults.append(f"{name}: its package has no extension: write extension = Extension(…) in its __init__.py")
+    elif isinstance(extension, Extension):
+        faults.append(f"{name}: its extension is called {extension.name!r}: give it the name of its package")
+    else:
+        faults.append(f"{name}: its extension is a {type(extension).__name__}: make it an Extension")
+    return None
