@@ -14,6 +14,8 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 INSTALLED: Final = "gatehouse._app"
+# pytest imports it in every project of an environment, and to import anything of gatehouse is to import all of it.
+PLUGIN: Final = "pytest_gatehouse.py"
 _IMPORT: Final = re.compile(r"^(\s*(?:from|import)) app(?=[\s.])", re.MULTILINE)
 _REWRITTEN: Final = {".py", ".mako"}
 
@@ -35,7 +37,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         self._folder = tempfile.TemporaryDirectory()
         package = Path(self._folder.name, "gatehouse")
         copy_package(Path(self.root), package)
-        build_data["force_include"][str(package)] = "gatehouse"
+        build_data["force_include"] |= {str(package): "gatehouse", str(Path(self.root, PLUGIN)): PLUGIN}
 
     def finalize(self, _version: str, _build_data: dict[str, Any], _artifact_path: str) -> None:
         """Remove what the wheel was made from."""

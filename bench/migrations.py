@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg2
 import pymysql
 
+from app.config import ROOT
 from gatehouse.testing.databases import TEST_ENVIRON
 from gatehouse.testing.servers import mariadb, postgres
 from gatehouse.testing.servers.mariadb import MariaDb
 from gatehouse.testing.servers.postgres import Postgres
-from tests.servers.harness.product import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

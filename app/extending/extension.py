@@ -18,7 +18,7 @@ OnUserDeletion: TypeAlias = Literal["keep", "refuse", "delete"]
 Json: TypeAlias = Any
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Extension:
     """All that one package adds to the product; each part may be left out.
 

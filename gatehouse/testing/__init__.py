@@ -5,4 +5,4 @@ from .factories import PASSWORD, Browser, Factory
 
 __all__ = ["PASSWORD", "Browser", "Clock", "Factory"]
 
-pytest_plugins = ["gatehouse.testing.plugin", "gatehouse.testing.fixtures"]
+pytest_plugins = ["pytest_gatehouse", "gatehouse.testing.plugin", "gatehouse.testing.fixtures"]

@@ -7,9 +7,9 @@ import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
-from flask_migrate import upgrade
 
 from app import create_app
+from app.cli.migrations import upgrade_database
 from app.config import Settings
 from app.database import DatabaseUnavailable, make_engine, parse_database_url
 from app.models import Base
@@ -18,8 +18,10 @@ from .servers.mariadb import MariaDb
 from .servers.postgres import Postgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from app.extending import Extension
 
 CRASH_SECONDS = 10.0
 
@@ -35,8 +37,8 @@ TEST_ENVIRON = {
 class Databases(Protocol):
     """Where databases of one kind come from. None is in two hands at once."""
 
-    def take(self, *, is_migrated: bool = True) -> str:
-        """Return the URL of a database with the rows that the migrations make, or of an empty one."""
+    def take(self, extensions: Sequence[Extension] = (), *, is_migrated: bool = True) -> str:
+        """Return the URL of a database with what the migrations make, those of ``extensions`` too; or an empty one."""
 
     def put_back(self, url: str) -> None:
         """Take a database back that nothing is connected to any more."""
@@ -51,16 +53,18 @@ class SqliteFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count(1)
-        self._template: Path | None = None
+        self._templates: dict[tuple[Extension, ...], Path] = {}
 
-    def take(self, *, is_migrated: bool = True) -> str:
+    def take(self, extensions: Sequence[Extension] = (), *, is_migrated: bool = True) -> str:
         """Return the URL of a new file."""
-        path = self._folder / f"{next(self._numbers)}.db"
+        path = self._make_path()
         if is_migrated:
-            if self._template is None:
-                self._template = self._folder / "template.db"
-                migrate(f"sqlite:///{self._template}")
-            shutil.copy(self._template, path)
+            key = tuple(extensions)
+            if key not in self._templates:
+                template = self._make_path()
+                migrate(f"sqlite:///{template}", extensions)
+                self._templates[key] = template
+            shutil.copy(self._templates[key], path)
         else:
             path.touch(mode=0o600)  # as the product makes it
         return f"sqlite:///{path}"
@@ -73,6 +77,9 @@ class SqliteFiles:
 
     def close(self) -> None:
         """Leave the folder to pytest."""
+
+    def _make_path(self) -> Path:
+        return self._folder / f"{next(self._numbers)}.db"
 
 
 class ServerEnded(Exception):
@@ -94,20 +101,21 @@ class ServerDatabases:
 
     def _start(self) -> None:
         self._server = self._make_server().__enter__()
-        self._clean: list[str] = []
+        self._clean: dict[tuple[Extension, ...], list[str]] = {}
         self._migrated: dict[str, _Migrated] = {}
 
-    def take(self, *, is_migrated: bool = True) -> str:
+    def take(self, extensions: Sequence[Extension] = (), *, is_migrated: bool = True) -> str:
         """Return the URL of a database."""
         self._replace_ended_server()
-        if is_migrated and self._clean:
-            return self._clean.pop()
+        clean = self._clean.setdefault(tuple(extensions), [])
+        if is_migrated and clean:
+            return clean.pop()
         name = f"test_{next(self._numbers)}"
         self._server.make_database(name)
         url = self._server.make_url(database=name)
         if is_migrated:
-            migrate(url)
-            self._migrated[url] = _Migrated(url)
+            migrate(url, extensions)
+            self._migrated[url] = _Migrated(url, extensions)
         return url
 
     def put_back(self, url: str) -> None:
@@ -121,7 +129,7 @@ class ServerDatabases:
         if url in self._migrated:
             try:
                 self._migrated[url].restore()
-                self._clean.append(url)
+                self._clean[self._migrated[url].extensions].append(url)
             except DatabaseUnavailable:
                 # One that crashes takes its time to write about it.
                 if not self._server.has_ended(within_seconds=CRASH_SECONDS):
@@ -146,9 +154,12 @@ class ServerDatabases:
 class _Migrated:
     """A migrated database that can be made again what it was."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, extensions: Sequence[Extension]) -> None:
+        self.extensions = tuple(extensions)
         self.engine = make_engine(parse_database_url(f"{url}?statement_timeout=5")).execution_options(is_write=True)
-        self._tables = Base.metadata.sorted_tables
+        present = set(sa.inspect(self.engine).get_table_names())
+        # Models of extensions that this database has not may be known to the process.
+        self._tables = [table for table in Base.metadata.sorted_tables if table.name in present]
         with self.engine.connect() as connection:
             self._rows: dict[sa.Table, list[dict[str, Any]]] = {
                 table: [dict(row) for row in connection.execute(sa.select(table)).mappings()] for table in self._tables
@@ -184,9 +195,9 @@ def make_databases(kind: str, folder: Path) -> Databases:
     return SqliteFiles(folder)
 
 
-def migrate(url: str) -> None:
-    """Apply all migrations to the database."""
-    app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}))
+def migrate(url: str, extensions: Sequence[Extension] = ()) -> None:
+    """Apply all migrations to the database, those of ``extensions`` too."""
+    app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}), extensions)
     with app.app_context():
-        upgrade()
+        upgrade_database()
         app.extensions["database"].kw["bind"].dispose()

@@ -58,6 +58,11 @@ class Factory:
         assert response.status_code == 200, response.text
         return browser
 
+    def sign_in_with(self, *permissions: str) -> Browser:
+        """Return a browser that a new user signed in with who holds just these permissions."""
+        role = self.role(*permissions)
+        return self.sign_in(self.user(roles=[role.name]))
+
 
 class Browser:
     """A client that keeps cookies and sends the CSRF token, as the console's pages do."""

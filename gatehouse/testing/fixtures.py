@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,12 +22,17 @@ from app.security import passwords
 from .clock import Clock
 from .databases import TEST_ENVIRON, make_databases
 from .factories import Browser, Factory
+from .servers.product import Product
+from .servers.redis import RedisServer, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from flask import Flask
+
+    from app.extending import Extension
 
     from .databases import Databases
 
@@ -53,13 +62,19 @@ def databases(
     return running_databases[database_kind]
 
 
+@pytest.fixture(scope="session")
+def extensions(pytestconfig: pytest.Config) -> Sequence[Extension]:
+    """The extensions that the tests' applications have: those that pytest's ini names, or what you override it with."""
+    return [importlib.import_module(name).extension for name in pytestconfig.getini("gatehouse_extensions")]
+
+
 @pytest.fixture
-def make_database(databases: Databases) -> Iterator[Callable[..., str]]:
+def make_database(databases: Databases, extensions: Sequence[Extension]) -> Iterator[Callable[..., str]]:
     """Make one more database, ``is_migrated`` or empty, and return its URL."""
     urls: list[str] = []
 
     def make(*, is_migrated: bool = True) -> str:
-        urls.append(databases.take(is_migrated=is_migrated))
+        urls.append(databases.take(extensions, is_migrated=is_migrated))
         return urls[-1]
 
     yield make
@@ -98,13 +113,14 @@ def close(app: Flask) -> None:
 
 
 @pytest.fixture(scope="module")
-def make_shared_app(databases: Databases) -> Iterator[Callable[..., Flask]]:
+def make_shared_app(databases: Databases, extensions: Sequence[Extension]) -> Iterator[Callable[..., Flask]]:
     """Make an application, and a database, that all tests of a module share."""
     apps: dict[str, Flask] = {}
 
     def make(**changes: str) -> Flask:
-        url = databases.take()
-        apps[url] = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url} | changes))
+        url = databases.take(extensions)
+        settings = Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url} | changes)
+        apps[url] = create_app(settings, extensions)
         return apps[url]
 
     yield make
@@ -114,12 +130,12 @@ def make_shared_app(databases: Databases) -> Iterator[Callable[..., Flask]]:
 
 
 @pytest.fixture
-def make_app(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
+def make_app(environ: dict[str, str], extensions: Sequence[Extension]) -> Iterator[Callable[..., Flask]]:
     """Make an application with other settings: ``make_app(REGISTRATION="closed")``."""
     apps: list[Flask] = []
 
     def make(**changes: str) -> Flask:
-        apps.append(create_app(Settings.from_environ(environ | changes)))
+        apps.append(create_app(Settings.from_environ(environ | changes), extensions))
         return apps[-1]
 
     yield make
@@ -163,6 +179,39 @@ def statements(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
     sa.event.listen(engine, "before_cursor_execute", note)
     yield sent
     sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def assert_queries(statements: list[str]) -> Callable[[int], AbstractContextManager[None]]:
+    """Makes sure how many queries are sent in a block that begins ``with`` it and their number."""
+
+    @contextmanager
+    def count(number: int) -> Iterator[None]:
+        first = len(statements)
+        yield
+        sent = statements[first:]
+        assert len(sent) == number, f"queries expected: {number}, sent: {len(sent)}\n" + "\n".join(sent)
+
+    return count
+
+
+@pytest.fixture
+def limiter_store() -> Iterator[RedisServer]:
+    """A Redis for ``make_app(RATELIMIT_ENABLED="true", RATELIMIT_STORAGE_URI=limiter_store.url)``; ``kill`` it."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def live_server(environ: dict[str, str], extensions: Sequence[Extension], tmp_path: Path) -> Iterator[Product]:
+    """The product as a process of its own, on the database of ``app``; ``live_server.url`` is where it serves."""
+    named = {
+        "APP_EXTENSIONS": ",".join(extension.name for extension in extensions),
+        # The extensions are found where the tests find them.
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    with Product(environ | named, folder=tmp_path) as product:
+        yield product
 
 
 @pytest.fixture

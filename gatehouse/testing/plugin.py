@@ -48,6 +48,9 @@ def make_param(kind: str) -> Any:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests marked ``server(name)`` of a server that was left out; note the database of all others."""
+    for item in items:
+        if "limiter_store" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server("redis"))
     absent = set(config.getoption("--without"))
     kept = [item for item in items if not absent & {mark.args[0] for mark in item.iter_markers("server")}]
     left_out = [item for item in items if item not in kept]

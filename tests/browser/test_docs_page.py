@@ -20,7 +20,7 @@ from app.routes import BLUEPRINTS
 from app.schemas import Input
 from app.schemas.values import Text
 from app.security import requires
-from tests.servers.harness.product import Product
+from gatehouse.testing.servers.product import Product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,13 +14,14 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
+from app.config import ROOT
 from gatehouse.testing.databases import TEST_ENVIRON
 from gatehouse.testing.servers import mariadb, postgres
 from gatehouse.testing.servers.mariadb import MariaDb
 from gatehouse.testing.servers.postgres import Postgres
 from gatehouse.testing.servers.processes import find_program
+from gatehouse.testing.servers.product import Product
 
-from .harness.product import ROOT, Product
 from .test_tls import make_tls_server
 
 if TYPE_CHECKING:

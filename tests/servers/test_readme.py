@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import requests
 
-from .harness.product import ROOT, Product
+from app.config import ROOT
+from gatehouse.testing.servers.product import Product
 
 if TYPE_CHECKING:
     from pathlib import Path

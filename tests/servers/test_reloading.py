@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from app.config import ROOT
+from gatehouse.testing.servers.product import Product
 from gatehouse.testing.servers.waiting import wait_until
-
-from .harness.product import ROOT, Product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.config import ROOT
 from gatehouse.testing.databases import TEST_ENVIRON
 from gatehouse.testing.servers import mariadb, postgres
+from gatehouse.testing.servers.product import Product
 
 from .conftest import MARIADB, POSTGRES
-from .harness.product import ROOT, Product
 from .test_tls import CA_PARAMETER, make_tls_server
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pymysql
 
 from .ports import find_free_port
-from .processes import ServerProcess, find_program
+from .processes import ServerMissing, ServerProcess, find_program
 from .waiting import wait_until
 
 if TYPE_CHECKING:
@@ -53,9 +53,10 @@ class MariaDb(ServerProcess):
             ca: whose client certificates the server believes.
             settings: server settings on top of ``SETTINGS``; an underscore stands for a hyphen.
         """
-        super().__init__("mariadb", "mysql")
         program = find_mariadb()
-        assert program is not None, "MariaDB is not installed: apt-get install mariadb-server"
+        if program is None:
+            raise ServerMissing("mariadb", "mariadb-server")
+        super().__init__("mariadb", "mysql")
         self._program = program
         self.data = self.folder / "data"
         self.socket = self.folder / "mariadb.sock"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 
 from .ports import find_free_port
-from .processes import ServerProcess, find_program
+from .processes import ServerMissing, ServerProcess, find_program
 from .waiting import wait_until
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ class Postgres(ServerProcess):
             ca: whose client certificates the server believes.
             settings: server settings on top of ``SETTINGS``.
         """
-        super().__init__("postgres", "postgres")
         programs = find_postgres()
-        assert programs is not None, "PostgreSQL is not installed: apt-get install postgresql"
+        if programs is None:
+            raise ServerMissing("postgresql", "postgresql")
+        super().__init__("postgres", "postgres")
         self._programs = programs
         self.data = self.folder / "data"
         self.port = find_free_port()

@@ -24,6 +24,15 @@ SHOWN_LINES = 100
 WATCH = 'cat >/dev/null; kill -QUIT "$0"; sleep 2; kill -KILL "$0"; rm -rf "$1"'
 
 
+class ServerMissing(Exception):
+    """A server is not installed on this machine."""
+
+    def __init__(self, name: str, package: str) -> None:
+        super().__init__(
+            f"{name} is not installed here: apt-get install {package}, or leave out what needs it: --without {name}"
+        )
+
+
 def find_program(name: str, *folders: str) -> Path | None:
     """Return the program's path, looked for in ``folders`` (newest version first) and then in ``PATH``."""
     candidates = [path for folder in folders for path in sorted(Path("/").glob(folder.lstrip("/")), reverse=True)]

@@ -17,21 +17,14 @@ from typing import TYPE_CHECKING
 from redis import Redis
 from redis.exceptions import RedisError
 
+from .processes import ServerMissing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SERVER = "redis-server"
 START_TIMEOUT_SECONDS = 20.0
 _taken_ports: set[int] = set()
-
-
-class ServerMissingError(RuntimeError):
-    """There is no such server on this machine."""
-
-
-def is_installed() -> bool:
-    """Say whether there is a Redis server on this machine."""
-    return shutil.which(SERVER) is not None
 
 
 def find_free_port() -> int:
@@ -83,10 +76,15 @@ class RedisServer:
     process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if not is_installed():
-            raise ServerMissingError(f"{SERVER} is missing; apt-get install redis-server")
+        if shutil.which(SERVER) is None:
+            raise ServerMissing("redis", "redis-server")
         self.folder = Path(tempfile.mkdtemp(prefix="gatehouse-redis-"))
         self.port = self.port or find_free_port()
+
+    @property
+    def url(self) -> str:
+        """What ``RATELIMIT_STORAGE_URI`` is to be."""
+        return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def socket_path(self) -> Path:

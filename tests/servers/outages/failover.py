@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gatehouse.testing.servers.postgres import Postgres, make_url
 from gatehouse.testing.servers.waiting import wait_until
 from tests.servers.harness.crowd import Answer, Crowd
-from tests.servers.harness.product import make_product
+from tests.servers.outages.products import make_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
