@@ -162,9 +162,9 @@ def sign_in(place: Place) -> requests.Session:
 # --- what is in it ---
 
 
-def test_it_holds_one_package_and_all_of_the_product_s_files(wheel: Path) -> None:
+def test_it_holds_one_package_beside_pytest_s_plugin_and_all_of_the_product_s_files(wheel: Path) -> None:
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    assert {name.partition("/")[0] for name in names} == {"gatehouse"}
+    assert {name.partition("/")[0] for name in names} == {"gatehouse", "pytest_gatehouse.py"}
     files = [path for path in (ROOT / "app").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert {f"gatehouse/_app/{path.relative_to(ROOT / 'app')}" for path in files} <= set(names)
     assert {"gatehouse/py.typed", "gatehouse/__main__.py"} <= set(names)
