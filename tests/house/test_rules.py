@@ -285,7 +285,7 @@ def test_the_version_is_the_same_everywhere(make_app: Callable[..., Flask]) -> N
 
 
 def test_a_server_starts_without_what_only_commands_need() -> None:
-    code = "import sys, app; print(*sorted({'alembic', 'flask_migrate', 'app.cli.commands'} & sys.modules.keys()))"
+    code = "import sys, run; print(*sorted({'alembic', 'flask_migrate', 'app.cli.commands'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

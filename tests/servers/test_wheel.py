@@ -219,6 +219,18 @@ def test_the_module_app_stays_its_owner_s(place: Place) -> None:
     assert "No module named 'app'" in done.stderr
 
 
+def test_all_of_it_can_be_imported(place: Place) -> None:
+    names = [".".join(path.relative_to(place.packages).with_suffix("").parts) for path in list_modules(place)]
+    done = place.call("-c", f"import importlib; [importlib.import_module(name) for name in {names}]")
+    assert done.returncode == 0, done.stderr
+
+
+def list_modules(place: Place) -> list[Path]:
+    """Return the files of the installed package that are modules: Alembic runs the migrations as they are."""
+    files = (place.packages / "gatehouse").rglob("*.py")
+    return [path for path in files if "migrations" not in path.parts and path.name != "__main__.py"]
+
+
 def test_a_remedy_names_the_command_as_it_is_called_here(place: Place) -> None:
     done = place.flask("doctor")
     assert done.returncode == 1
