@@ -27,7 +27,7 @@ from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.models import Base, User
 from app.ratelimit import address, exempt, rate_limit
-from app.schemas import Input, Output, PageQuery
+from app.schemas import Changes, Input, Output, PageQuery
 from app.schemas.values import Flag, Instant, Text, Whole
 from app.security import Actor, public, requires
 from app.services import audit
@@ -50,7 +50,7 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     # Limits
     "rate_limit", "address", "user", "exempt",
     # JSON
-    "Input", "Output", "PageQuery", "Flag", "Instant", "Text", "Whole",
+    "Input", "Changes", "Output", "PageQuery", "Flag", "Instant", "Text", "Whole",
     # Commands
     "OperatorCommand", "OperatorGroup", "Report", "Failure", "make_table",
     # The audit trail

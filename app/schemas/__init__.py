@@ -1,10 +1,7 @@
 """The JSON of requests and answers."""
 
-import functools
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-import marshmallow as ma
 from flask_login import current_user
 from marshmallow import fields, validate
 
@@ -12,62 +9,11 @@ from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.refusals import MINUTES_KEPT
 
-from .values import Cursor, Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Whole, write_instant
+from .kinds import PAGE_LIMIT, Changes, Input, Output, PageQuery
+from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
-PAGE_LIMIT: Final = 200
 RATE_LIMIT_KEY_MAX_LENGTH: Final = 300
-PAGE_DEFAULT: Final = 50
-
-
-class Input(ma.Schema):
-    """A body or a query."""
-
-    class Meta:
-        """Refuse unknown fields, so that a misspelt or forbidden one is not silently ignored."""
-
-        unknown = ma.RAISE
-
-
-class Output(ma.Schema):
-    """An answer; every field that is ``required`` is always there.
-
-    It is dumped from a dict or from plain attributes. Marshmallow would look for each of them in four ways, and ask
-    each field each time how it is written; here that is found out once.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._members = [(name, *_find_writer(name, field)) for name, field in self.dump_fields.items()]
-
-    def _serialize(self, obj: Any, *, many: bool = False) -> Any:
-        if many:
-            return [self._serialize(each) for each in obj]
-        read: Any = dict.get if isinstance(obj, dict) else getattr
-        return {
-            name: None if (value := read(obj, attribute) if attribute else obj) is None else write(value)
-            for name, attribute, write in self._members
-        }
-
-
-_WRITERS: Final[dict[type[Any], Callable[[Any], Any]]] = {
-    fields.Boolean: bool,
-    fields.String: str,
-    fields.UUID: str,
-    Instant: write_instant,
-}
-
-
-def _find_writer(name: str, field: Any) -> tuple[str | None, Any]:
-    """Return what ``field`` is made of, None for the whole object, and what makes JSON of that, unless it is None."""
-    attribute = field.attribute or name
-    if isinstance(field, fields.Function):
-        return None, field.serialize_func
-    if isinstance(field, fields.List) and isinstance(field.inner, fields.Nested):
-        return attribute, functools.partial(field.inner.schema.dump, many=True)
-    if isinstance(field, fields.List) and type(field.inner) is fields.String:
-        return attribute, list
-    return attribute, _WRITERS.get(type(field)) or functools.partial(field._serialize, attr=name, obj=None)  # noqa: SLF001 - what Marshmallow calls itself, after looking
 
 
 # --- requests ---
@@ -154,13 +100,6 @@ class RateLimitClearInput(Input):
         required=True,
         metadata={"description": "KIND:WHO, such as address:203.0.113.7 or account:ada@example.com."},
     )
-
-
-class PageQuery(Input):
-    """Which page of a list."""
-
-    limit = Whole(validate=validate.Range(min=1, max=PAGE_LIMIT), load_default=PAGE_DEFAULT)
-    cursor = Cursor()
 
 
 class UserQuery(PageQuery):
