@@ -7,6 +7,7 @@ import sys
 from app.config import Settings, load_settings
 from app.environment import SettingsError
 from app.http.bodies import MAX_BODY_BYTES
+from app.product import load_extensions
 from app.server.listener import CannotListen, check_can_listen
 from app.utils import configure_logging
 from gatehouse import create_app
@@ -20,6 +21,8 @@ def main() -> None:
 
     try:
         settings = load_settings()
+        # Here too: one message, instead of a worker that ends.
+        load_extensions(settings)
         check_can_listen(settings.host, settings.port)
     except (SettingsError, CannotListen) as error:
         sys.exit(str(error))
@@ -40,6 +43,7 @@ def _load_settings_anew(former: Settings) -> Settings:
     """Return the settings of now, so that SIGHUP takes up a changed ``.env``; while they are wrong, the former."""
     try:
         settings = load_settings()
+        load_extensions(settings)
     except SettingsError as error:
         # Not the stack: the text names what is wrong, and no secret.
         logger.error("this worker goes on with the settings of the start: %s", error)  # noqa: TRY400

@@ -71,3 +71,10 @@ def test_a_broken_file_leaves_the_settings_as_they_were(product: Product) -> Non
     product.send_signal(signal.SIGHUP)
     wait_until(lambda: "90 apples" in product.log.read_text(), within_seconds=20, what="the complaint")
     wait_until(lambda: "q=100;" in ask_policy(product), within_seconds=20, what="an answer")
+
+
+def test_an_extension_that_cannot_be_loaded_leaves_the_settings_as_they_were(product: Product) -> None:
+    (product.root / ".env").write_text("RATELIMIT_DEFAULT=90/minute\nAPP_EXTENSIONS=acme_nothing\n")
+    product.send_signal(signal.SIGHUP)
+    wait_until(lambda: "acme_nothing" in product.log.read_text(), within_seconds=20, what="the complaint")
+    wait_until(lambda: "q=100;" in ask_policy(product), within_seconds=20, what="an answer")

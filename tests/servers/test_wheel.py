@@ -119,7 +119,7 @@ def place(environment: Path, tmp_path: Path) -> Place:
     (tmp_path / "acme_hello").mkdir()
     (tmp_path / "acme_hello" / "__init__.py").write_text(EXTENSION)
     (tmp_path / "acme_hello" / "py.typed").touch()
-    settings = {"PORT": place.port, "ADMIN_EMAIL": EMAIL, "ADMIN_PASSWORD": PASSWORD}
+    settings = {"PORT": place.port, "ADMIN_EMAIL": EMAIL, "ADMIN_PASSWORD": PASSWORD, "APP_EXTENSIONS": "acme_hello"}
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     (tmp_path / ".env").chmod(0o600)
     return place
@@ -212,6 +212,15 @@ def test_an_operator_sets_it_up_and_serves_it_and_only_the_working_folder_is_wri
     assert served.list_packages() == served.installed
 
 
+def test_its_extension_is_served(served: Place) -> None:
+    browser = sign_in(served)
+    me = browser.get(f"{served.url}/api/v1/users/me", timeout=10).json()
+    answer = browser.get(f"{served.url}/api/v1/hello", timeout=10)
+    assert answer.json() == {"greeting": "Somebody else wrote this module.", "user_id": me["id"]}
+    assert requests.get(f"{served.url}/api/v1/hello", timeout=10).status_code == 401
+    assert "/api/v1/hello" in requests.get(f"{served.url}/openapi.json", timeout=10).json()["paths"]
+
+
 def test_the_module_app_stays_its_owner_s(place: Place) -> None:
     done = place.call("-c", "import app, gatehouse; gatehouse.create_app(); print(app.__file__)")
     assert done.stdout.strip() == str(place.folder / "app.py"), done.stderr
@@ -238,10 +247,13 @@ def test_a_remedy_names_the_command_as_it_is_called_here(place: Place) -> None:
 
 
 def test_wrong_settings_are_named_by_commands_and_by_the_server(place: Place) -> None:
-    for done in (place.flask("user", "list", WORKERS="many"), place.call("-m", "gatehouse", WORKERS="many")):
-        assert done.returncode == 1
-        assert "WORKERS: expected a whole number" in done.stderr
-        assert "Traceback" not in done.stderr
+    wrong = {"WORKERS": "many"}, {"APP_EXTENSIONS": "acme_nothing"}
+    for environ, fault in zip(wrong, ("WORKERS: expected a whole", "acme_nothing: there is no package"), strict=True):
+        for done in (place.flask("user", "list", **environ), place.call("-m", "gatehouse", **environ)):
+            assert done.returncode == 1
+            assert fault in done.stderr
+            # No stack, and no line of the log.
+            assert len(done.stderr.splitlines()) == 2, done.stderr
     assert "FAULT    settings: WORKERS: expected" in place.flask("doctor", WORKERS="many").stdout
 
 
