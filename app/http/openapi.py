@@ -32,8 +32,8 @@ Accounts, roles, sessions and rate limits.
 - **Errors** are `application/problem+json` (RFC 9457) with a stable `code` for programs and a `detail` for people.
 - **Lists** come in pages: pass `next_cursor` as `cursor` for the next one.
 - **Who may call** an operation: without `x-permissions` anybody; with an empty list whoever is signed in; otherwise
-  whoever holds all of them, or with `x-or-own` also the owner of what is asked for. With `x-fresh` the password must
-  have been given within the last ten minutes.
+  whoever holds all of them. With `x-or-own` whoever is signed in may call it too, and reaches their own alone. With
+  `x-fresh` the password must have been given within the last ten minutes.
 - **Resources**: a list with `x-resource` says what its rows are called, which of their fields are `key`, `title` and
   `columns`, the orders of `sort`, the parameter that searches, and the `operationId` of what can be done with them.
 - **Every answer** carries `X-Request-ID`, which names the request in the server's log.
@@ -192,11 +192,12 @@ def _describe_guard(guard: Guard | None) -> str:
     if guard is None or guard.is_public:
         return "Anybody may call this."
     needs = [f"the permission `{name}`" for name in sorted(guard.permissions)] or ["a session"]
-    if _lets_owners_in(guard):
-        needs[-1] += ", or that it is the caller's own"
     if guard.is_fresh:
         needs.append(f"the password, given within the last {FRESH_SECONDS // 60} minutes")
-    return f"Needs {' and '.join(needs)}."
+    sentence = f"Needs {' and '.join(needs)}."
+    if not _lets_owners_in(guard):
+        return sentence
+    return f"{sentence} {'Without the permission callers' if guard.permissions else 'Callers'} reach their own alone."
 
 
 def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set[str]]:
@@ -205,7 +206,7 @@ def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set
     guard = find_guard(view)
     if guard is not None and not guard.is_public:
         codes[401].add("not_signed_in")
-        if guard.permissions:
+        if guard.permissions and not _lets_owners_in(guard):
             codes[403].add("permission_missing")
         if guard.is_fresh:
             codes[403].add("reauthentication_required")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,10 +11,11 @@ from openapi_spec_validator import validate as validate_document
 
 import app as package
 from app.http.openapi import Blueprint
+from app.models import User
 from app.routes import BLUEPRINTS
 from app.schemas import Input, Output, PageQuery
 from app.schemas.values import Text
-from app.security import requires
+from app.security import guards, requires
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,3 +209,31 @@ def test_two_blueprints_with_one_name_for_an_operation_or_a_resource_are_both_na
 
     with pytest.raises(LookupError, match="user and more both have the operation list_users"):
         describe(ours)
+
+
+def test_a_route_that_lets_owners_in_says_so_and_refuses_nobody_for_a_permission(
+    describe: Callable[..., dict[str, Any]],
+) -> None:
+    blueprint = Blueprint("notes", "acme_notes.routes", url_prefix="/api/v1/notes", description="Notes")
+
+    def add(path: str, *permissions: str) -> None:
+        def get_notes() -> None:
+            """Get the notes."""
+
+        get_notes.__name__ = f"get_{path}"
+        guard = SimpleNamespace(
+            is_public=False, permissions=frozenset(permissions), is_fresh=False, or_own=User.__table__.c.id
+        )
+        setattr(get_notes, guards._ATTRIBUTE, guard)
+        blueprint.route(f"/{path}")(blueprint.response(204)(get_notes))
+
+    add("some", "users:read")
+    add("own")
+    paths = describe(blueprint)["paths"]
+    some, own = paths["/api/v1/notes/some"]["get"], paths["/api/v1/notes/own"]["get"]
+    assert (some["x-permissions"], some["x-or-own"]) == (["users:read"], True)
+    assert (own["x-permissions"], own["x-or-own"]) == ([], True)
+    assert "Without the permission callers reach their own alone." in some["description"]
+    assert "Needs a session. Callers reach their own alone." in own["description"]
+    assert "403" not in some["responses"]
+    assert "x-or-own" not in paths["/api/v1/users"]["get"]
