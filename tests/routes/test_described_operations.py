@@ -10,6 +10,9 @@ from marshmallow import fields, validate
 from openapi_spec_validator import validate as validate_document
 
 import app as package
+from app import create_app
+from app.config import Settings
+from app.extending import Extension
 from app.http.openapi import Blueprint
 from app.models import User
 from app.routes import BLUEPRINTS
@@ -237,3 +240,16 @@ def test_a_route_that_lets_owners_in_says_so_and_refuses_nobody_for_a_permission
     assert "Needs a session. Callers reach their own alone." in own["description"]
     assert "403" not in some["responses"]
     assert "x-or-own" not in paths["/api/v1/users"]["get"]
+
+
+def test_an_extension_is_in_the_document_of_the_application_that_lists_it_and_in_no_other(
+    environ: dict[str, str],
+) -> None:
+    extension = Extension(name="acme_invoices", version="1", face=1, blueprints=(make_invoices("acme_invoices"),))
+    listing, other = (create_app(Settings.from_environ(environ), listed) for listed in ((extension,), ()))
+    path = "/api/v1/acme-invoices"
+    assert path in listing.test_client().get("/openapi.json").get_json()["paths"]
+    assert path not in other.test_client().get("/openapi.json").get_json()["paths"]
+    # Described once more, in an application of its own.
+    again = create_app(Settings.from_environ(environ), (extension,)).test_client().get("/openapi.json").get_json()
+    assert again["paths"][path]["get"]["operationId"] == "acme_invoices_list_invoices"
