@@ -163,8 +163,8 @@ def defer_migrations(app: Flask) -> None:
     app.extensions[_MIGRATIONS] = LocalProxy(lambda: load_migrations(app))
 
 
-def load_migrations(app: Flask) -> object:
-    """Return Flask-Migrate's extension of ``app``, which has its command ``db`` from then on."""
+def load_migrations(app: Flask) -> Any:  # noqa: ANN401 - Flask-Migrate ships no types
+    """Return what Flask-Migrate keeps of ``app``, which has its command ``db`` from then on."""
     from flask_migrate import Migrate  # noqa: PLC0415 - see above
 
     if isinstance(app.extensions[_MIGRATIONS], LocalProxy):

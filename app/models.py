@@ -184,8 +184,14 @@ class AuditEntry(Base):
     details: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
 
-TABLES: Final = frozenset(Base.metadata.tables)
-"""The product's own: nobody can have declared another on ``Base`` before this module is imported."""
+_DECLARED: Final = frozenset(Base.metadata.tables)  # nobody can have declared another before this module is imported
+
+
+def list_product_tables() -> frozenset[str]:
+    """Return the names of the product's own tables, with those of models that were added to its modules."""
+    package = __name__.rpartition(".")[0]
+    mappers = (mapper for mapper in Base.registry.mappers if mapper.class_.__module__.startswith(f"{package}."))
+    return _DECLARED.union(str(mapper.local_table.name) for mapper in mappers)  # type: ignore[attr-defined] # a table
 
 
 @sa.event.listens_for(User, "before_update")

@@ -8,7 +8,7 @@ from .config import Settings
 from .environment import list_settings
 from .extending import Extension, Extensions, Product, prepare_extensions
 from .http.openapi import Blueprint
-from .models import TABLES, Base, User
+from .models import Base, User, list_product_tables
 from .routes import BLUEPRINTS
 from .security import find_guard
 
@@ -25,7 +25,7 @@ def load_extensions(settings: Settings, given: Sequence[Extension] = ()) -> Exte
         limits=settings.rate_limits,
         setting_names=[field.name.upper() for field in list_settings(Settings)],
         base=Base,
-        tables=TABLES,
+        tables=list_product_tables(),
         users=User.__tablename__,
         blueprints=BLUEPRINTS,
         blueprint_class=Blueprint,

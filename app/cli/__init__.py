@@ -35,5 +35,8 @@ class Commands(AppGroup):
 
             for command in (*COMMANDS, *self._added):
                 self.add_command(command)
-            load_migrations(self._app)
+            from .database import choose_lineage, make_database_group  # noqa: PLC0415 - likewise
+
+            load_migrations(self._app).migrate.configure(choose_lineage)
+            self.add_command(make_database_group())
             self._are_imported = True

@@ -2,13 +2,12 @@
 
 import click
 
-from app.database import make_database_file
 from app.extensions import get_settings
 from app.server.listener import CannotListen, check_can_listen
 from app.services import admins
 from app.services.setup import make_first_admin
 
-from .migrations import find_revisions, upgrade_database
+from .migrations import Revisions, upgrade_database
 from .passwords import frame_password
 from .terminal import Failure, OperatorCommand, Report, spell_command
 
@@ -23,14 +22,10 @@ def setup_command(*, is_address_checked: bool) -> Report:
             check_can_listen(settings.host, settings.port)
         except CannotListen as error:
             raise Failure(str(error)) from error
-    make_database_file(settings.database_url)
-    before = find_revisions()
-    if before.is_ahead:
-        raise Failure(f"A newer version of Gatehouse has changed the database. For details: {spell_command('doctor')}")
-    if not before.is_current:
-        upgrade_database()
+    before = upgrade_database()
     admin = make_first_admin()
-    lines = ["The database is up to date." if before.is_current else f"The database was upgraded to {before.wanted}."]
+    upgraded = [each for each in before if not each.is_current]
+    lines = [_describe_upgrade(each) for each in upgraded] or ["The database is up to date."]
     if admin is not None and admin.password is not None:
         lines += ["", "The first administrator:", *frame_password(admin.email, admin.password), ""]
     elif admin is not None:
@@ -41,8 +36,15 @@ def setup_command(*, is_address_checked: bool) -> Report:
             f" or run: {spell_command('user create EMAIL --role admin')}"
         )
     data = {
-        "revision": before.wanted,
-        "upgraded": not before.is_current,
+        "revision": before[0].wanted,
+        "upgraded": bool(upgraded),
+        "extensions": {each.lineage.owner: each.wanted for each in before[1:]},
         "admin": None if admin is None else {"email": admin.email, "password": admin.password},
     }
     return Report(data, lines)
+
+
+def _describe_upgrade(before: Revisions) -> str:
+    if before.lineage.owner is None:
+        return f"The database was upgraded to {before.wanted}."
+    return f"The tables of {before.lineage.owner} were upgraded to {before.wanted}."

@@ -6,7 +6,7 @@ it first, in its own direction, and each of its steps finds out whether it is do
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.ddl.mysql import MySQLImpl
@@ -14,7 +14,31 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 
-TABLE: Final = "alembic_progress"
+from .faults import DatabaseUnavailable
+from .locks import LockTimeout
+from .schema import is_lock_conflict
+
+
+class MigrationFailed(Exception):
+    """A migration went wrong: which, why, and what is left of it."""
+
+    def __init__(self, step: RevisionStep, error: Exception, dialect: str) -> None:
+        self.revision: str = step.revision.revision
+        self.is_upgrade: bool = step.is_upgrade
+        self.cause = _describe_cause(error)
+        self.stays = dialect in {"mysql", "mariadb"}
+        """Whether what it did before is still there: MySQL and MariaDB take nothing back."""
+        super().__init__(f"the migration {self.revision} failed: {self.cause}")
+
+
+def _describe_cause(error: Exception) -> str:
+    """Return what went wrong, without the rows that a driver's message about data quotes."""
+    if isinstance(error, sa.exc.DBAPIError):
+        origin = error.orig
+        if isinstance(error, sa.exc.IntegrityError | sa.exc.DataError):
+            return f"{type(error).__name__}: the rows that are there do not fit"
+        return f"{type(error).__name__}: {' '.join(str(part) for part in origin.args) if origin else error}".strip()
+    return f"{type(error).__name__}: {error}"
 
 
 class InterruptedMigration:
@@ -34,19 +58,26 @@ class InterruptedMigration:
         return script._downgrade_revs(str(below or "base"), heads)  # noqa: SLF001 - likewise
 
 
-def find_interrupted(connection: sa.Connection) -> InterruptedMigration | None:
-    """Return the migration that ended half-way, if there is one."""
-    if not sa.inspect(connection).has_table(TABLE):
+def find_interrupted(connection: sa.Connection, table: str) -> InterruptedMigration | None:
+    """Return the migration that ended half-way, if ``table`` notes one."""
+    if not sa.inspect(connection).has_table(table):
         return None
-    row = connection.exec_driver_sql(f"SELECT revision, is_upgrade FROM {TABLE}").one_or_none()  # noqa: S608 - our own name
+    row = connection.exec_driver_sql(f"SELECT revision, is_upgrade FROM {table}").one_or_none()  # noqa: S608 - our own name
     return None if row is None else InterruptedMigration(row[0], is_upgrade=bool(row[1]))
 
 
-def run_migrations(context: MigrationContext, script: ScriptDirectory) -> None:
-    """Finish the migration that was interrupted, if one was, then run those that ``context`` was made for."""
+def run_migrations(context: MigrationContext, script: ScriptDirectory, table: str) -> None:
+    """Finish the migration that was interrupted, if one was, then run those that ``context`` was made for.
+
+    ``table`` notes which one is under way; each owner of migrations has its own.
+
+    Raises:
+        MigrationFailed: naming the one that did, and where the database is now.
+    """
     make_resumable(context)
+    runner = _Runner(context, script, table)
     with Operations.context(context):
-        _run_migrations(context, script)
+        runner.run()
 
 
 def make_resumable(context: MigrationContext) -> None:
@@ -60,45 +91,74 @@ def make_resumable(context: MigrationContext) -> None:
         )
 
 
-def _run_migrations(context: MigrationContext, script: ScriptDirectory) -> None:
-    connection = context.connection
-    if connection is None or connection.dialect.name == "sqlite":
+class _Runner:
+    """Runs the migrations of one owner one by one, and knows which one is under way."""
+
+    def __init__(self, context: MigrationContext, script: ScriptDirectory, table: str) -> None:
+        self._context = context
+        self._script = script
+        self._table = table
+        self._under_way: RevisionStep | None = None
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except (DatabaseUnavailable, LockTimeout):
+            raise
+        except Exception as error:
+            if self._under_way is None or is_lock_conflict(error):
+                raise
+            raise MigrationFailed(self._under_way, error, self._context.dialect.name) from error
+
+    def _run(self) -> None:
+        context, connection = self._context, self._context.connection
+        wanted = context._migrations_fn  # noqa: SLF001 - Alembic has no other way to see a migration before it begins
+        assert wanted is not None  # noqa: S101 - Alembic's commands always give one
+        if connection is None or connection.dialect.name == "sqlite":
+            context._migrations_fn = lambda heads, ctx: self._follow(wanted(heads, ctx))  # noqa: SLF001
+            context.run_migrations()
+            return
+        interrupted = find_interrupted(connection, self._table)
+        connection.rollback()
+        if interrupted is not None:
+            left = interrupted
+            context._migrations_fn = lambda heads, _: self._note_each(left.list_steps(self._script, heads))  # noqa: SLF001
+            context.run_migrations()
+        self._forget()
+        context._migrations_fn = lambda heads, ctx: self._note_each(wanted(heads, ctx))  # noqa: SLF001
         context.run_migrations()
-        return
-    wanted = context._migrations_fn  # noqa: SLF001 - Alembic has no other way to see a migration before it begins
-    assert wanted is not None  # noqa: S101 - Alembic's commands always give one
-    interrupted = find_interrupted(connection)
-    connection.rollback()
-    if interrupted is not None:
-        left = interrupted
-        context._migrations_fn = lambda heads, _: _note_each(connection, left.list_steps(script, heads))  # noqa: SLF001
-        context.run_migrations()
-    _forget(connection)
-    context._migrations_fn = lambda heads, ctx: _note_each(connection, wanted(heads, ctx))  # noqa: SLF001
-    context.run_migrations()
 
+    def _follow(self, steps: Any) -> Iterator[Any]:  # noqa: ANN401 - Alembic's own
+        for step in steps:
+            self._under_way = step if isinstance(step, RevisionStep) else None
+            yield step
+            self._under_way = None
 
-def _note_each(connection: sa.Connection, steps: Any) -> Iterator[Any]:  # noqa: ANN401 - Alembic's own
-    for step in steps:
-        if isinstance(step, RevisionStep):
-            _note(connection, step)
-        yield step
-        _forget(connection)
+    def _note_each(self, steps: Any) -> Iterator[Any]:  # noqa: ANN401 - likewise
+        for step in self._follow(steps):
+            if isinstance(step, RevisionStep):
+                self._note(step)
+            yield step
+            self._forget()
 
+    def _note(self, step: RevisionStep) -> None:
+        connection = self._connection
+        connection.exec_driver_sql(
+            f"CREATE TABLE IF NOT EXISTS {self._table} (revision VARCHAR(32) PRIMARY KEY, is_upgrade INTEGER NOT NULL)"
+        )
+        connection.exec_driver_sql(f"DELETE FROM {self._table}")  # noqa: S608 - our own name
+        note = sa.text(f"INSERT INTO {self._table} VALUES (:revision, :is_upgrade)")  # noqa: S608 - likewise
+        connection.execute(note, {"revision": step.revision.revision, "is_upgrade": int(step.is_upgrade)})
+        connection.commit()
 
-def _note(connection: sa.Connection, step: RevisionStep) -> None:
-    connection.exec_driver_sql(
-        f"CREATE TABLE IF NOT EXISTS {TABLE} (revision VARCHAR(32) PRIMARY KEY, is_upgrade INTEGER NOT NULL)"
-    )
-    connection.exec_driver_sql(f"DELETE FROM {TABLE}")  # noqa: S608 - our own name
-    note = sa.text(f"INSERT INTO {TABLE} VALUES (:revision, :is_upgrade)")  # noqa: S608 - likewise
-    connection.execute(note, {"revision": step.revision.revision, "is_upgrade": int(step.is_upgrade)})
-    connection.commit()
+    def _forget(self) -> None:
+        self._connection.exec_driver_sql(f"DROP TABLE IF EXISTS {self._table}")
+        self._connection.commit()
 
-
-def _forget(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {TABLE}")
-    connection.commit()
+    @property
+    def _connection(self) -> sa.Connection:
+        assert self._context.connection is not None  # noqa: S101 - offline nothing is noted
+        return self._context.connection
 
 
 class _ResumableImpl(MySQLImpl):

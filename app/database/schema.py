@@ -94,7 +94,7 @@ def retry_while_locked(change: Callable[[], None]) -> None:
         try:
             change()
         except (DatabaseUnavailable, sa.exc.DBAPIError) as error:
-            if not _is_lock_conflict(error):
+            if not is_lock_conflict(error):
                 raise
             if time.monotonic() > give_up_at:
                 raise LockTimeout(
@@ -107,7 +107,8 @@ def retry_while_locked(change: Callable[[], None]) -> None:
         pause = min(pause * 2, PAUSE_SECONDS[1])
 
 
-def _is_lock_conflict(error: DatabaseUnavailable | sa.exc.DBAPIError) -> bool:
+def is_lock_conflict(error: Exception) -> bool:
+    """Say whether the database gave up a statement because somebody else held a lock."""
     origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error.__cause__
     if isinstance(origin, psycopg2.Error):
         return origin.pgcode in _POSTGRES_CONFLICTS

@@ -11,7 +11,7 @@ import pytest
 
 from app.cli.doctor import check_files
 from app.database import parse_database_url
-from app.database.resumable_migrations import TABLE
+from app.extending.tables import PROGRESS_TABLE as TABLE
 from app.extensions import db
 from gatehouse.testing.servers.redis import find_free_port, running
 from tests.cli.conftest import Operator

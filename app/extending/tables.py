@@ -1,0 +1,37 @@
+"""Whose a table is: an extension's begin with its name, and its migrations have a version table of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+VERSION_TABLE: Final = "alembic_version"
+"""Which migration the product's tables are at; an extension's name is added for its own."""
+PROGRESS_TABLE: Final = "alembic_progress"
+"""Which migration is under way; likewise."""
+
+
+def name_version_table(owner: str | None) -> str:
+    """Return the name of the version table of an extension, or of the product."""
+    return VERSION_TABLE if owner is None else f"{VERSION_TABLE}_{owner}"
+
+
+def name_progress_table(version_table: str) -> str:
+    """Return the name of the table that notes a migration under way, beside the version table of that name."""
+    return PROGRESS_TABLE + version_table.removeprefix(VERSION_TABLE)
+
+
+def is_bookkeeping(table: str) -> bool:
+    """Say whether the table belongs to the migrations themselves."""
+    return any(table == kept or table.startswith(f"{kept}_") for kept in (VERSION_TABLE, PROGRESS_TABLE))
+
+
+def find_owner(table: str, names: Iterable[str]) -> str | None:
+    """Return which of the extensions of these names the table belongs to, or None."""
+    return next((name for name in names if table == name or table.startswith(f"{name}_")), None)
+
+
+def list_migrated(tables: Collection[str]) -> list[str]:
+    """Return the names of all extensions that have had tables in this database, listed or not."""
+    prefix = f"{VERSION_TABLE}_"
+    return sorted(table.removeprefix(prefix) for table in tables if table.startswith(prefix))
