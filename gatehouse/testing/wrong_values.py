@@ -25,6 +25,7 @@ _NEVER: Final = {"NUL": "a\0b", "half of a surrogate pair": "a\ud800b"}
 _UNLESS_SAID: Final = {"an escape sequence": "a\x1b[31m", "two lines": "a\nb"}
 _BY_FORMAT: Final[Mapping[str, tuple[str, ...]]] = {
     "uuid": ("me", "019cadd4-c134-7c41-9a3e"),
+    "decimal": ("1e3", "NaN", "Infinity", "12,50", "1_0"),
     "date": ("yesterday", "2026-02-30", "2026-01-01T00:00:00Z"),
     "date-time": ("yesterday", "2026-01-01T00:00:00", "0001-01-01T00:00:00+23:00"),
     "email": ("nobody", "a@b@example.com"),

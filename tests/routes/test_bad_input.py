@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from flask import Response
-from marshmallow import fields
+from marshmallow import fields, validate
 
 import app as package
 from app import create_app
@@ -17,7 +17,7 @@ from app.http.openapi import Blueprint
 from app.models import NAME_MAX_LENGTH
 from app.routes import BLUEPRINTS
 from app.schemas import Input
-from app.schemas.values import Text
+from app.schemas.values import Flag, Instant, Text, Whole
 from app.security import public
 from gatehouse.testing import bad_input
 from gatehouse.testing.databases import TEST_ENVIRON
@@ -145,27 +145,59 @@ LAX: Final[dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", LAX)
-@pytest.mark.only_on("sqlite", reason="nothing is stored")
-def test_a_field_that_takes_what_it_should_not_is_found(
-    what: str, make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lax = Blueprint("lax", __name__, url_prefix="/api/v1/lax", description="Takes anything")
-    schema = Input.from_dict({"limits": LAX[what]}, name="LaxInput")
+def make_blueprint(schema: type[Input]) -> Blueprint:
+    """Return a blueprint with an operation that takes a body."""
+    blueprint = Blueprint("more", __name__, url_prefix="/api/v1/more", description="More")
 
-    @lax.route("", methods=["POST"])
-    @lax.response(204)
-    @lax.arguments(schema)
+    @blueprint.route("", methods=["POST"])
+    @blueprint.response(204)
+    @blueprint.arguments(schema)
     @public
     def take(body: dict[str, Any]) -> Response:
         """Take a body."""
         assert body
         return Response(status=204)
 
-    monkeypatch.setattr(package, "BLUEPRINTS", (*BLUEPRINTS, lax))
-    browser = Browser(make_app())
-    document = browser.get("/openapi.json").get_json()
-    operations = {str(each): each for each in bad_input.list_operations(document)}
-    assert OPERATIONS.keys() < operations.keys()
+    return blueprint
+
+
+@pytest.fixture
+def try_more(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Input]], None]:
+    """Try bad input on one more operation, which takes a body of that schema."""
+
+    def try_it(schema: type[Input]) -> None:
+        monkeypatch.setattr(package, "BLUEPRINTS", (*BLUEPRINTS, make_blueprint(schema)))
+        browser = Browser(make_app())
+        document = browser.get("/openapi.json").get_json()
+        operations = {str(each): each for each in bad_input.list_operations(document)}
+        assert OPERATIONS.keys() < operations.keys()
+        bad_input.assert_refuses_bad_input(browser.app, operations["POST /api/v1/more"], browser.send)
+
+    return try_it
+
+
+@pytest.mark.parametrize("what", LAX)
+@pytest.mark.only_on("sqlite", reason="nothing is stored")
+def test_a_field_that_takes_what_it_should_not_is_found(what: str, try_more: Callable[[Any], None]) -> None:
     with pytest.raises(AssertionError, match="limits"):
-        bad_input.assert_refuses_bad_input(browser.app, operations["POST /api/v1/lax"], browser.send)
+        try_more(Input.from_dict({"limits": LAX[what]}, name="LaxInput"))
+
+
+@pytest.mark.only_on("sqlite", reason="nothing is stored")
+def test_a_field_that_takes_only_what_the_document_says_passes(try_more: Callable[[Any], None]) -> None:
+    class LineInput(Input):
+        text = Text(max_length=20, min_length=1, required=True)
+        note = Text(max_length=20, allow_none=True)
+
+    class StrictInput(Input):
+        title = Text(max_length=20, min_length=2, required=True)
+        note = Text(max_length=20, allow_none=True, load_default=None)
+        count = Whole(validate=validate.Range(min=1, max=9), allow_none=True)
+        is_done = Flag(allow_none=True)
+        due_at = Instant(allow_none=True, required=True)
+        owner = fields.UUID(allow_none=True)
+        status = fields.String(validate=validate.OneOf(["draft", "paid"]), allow_none=True)
+        line = fields.Nested(LineInput, allow_none=True)
+        lines = fields.List(fields.Nested(LineInput), required=True, validate=validate.Length(min=1, max=3))
+
+    try_more(StrictInput)
