@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import requests
 
+import gatehouse
 import hatch_build
 from gatehouse.testing.servers.ports import find_free_port
 from gatehouse.testing.servers.waiting import wait_until
@@ -45,6 +46,17 @@ def get_hello() -> dict[str, str]:
 
 extension = Extension(name="acme_hello", version="1", face=1, blueprints=(blueprint,))
 '''
+
+
+TESTS: Final = """import urllib.request
+
+def test_a_signed_in_user_is_greeted(user, user_browser):
+    assert user_browser.get("/api/v1/hello").get_json()["user_id"] == str(user.id)
+
+def test_it_is_served(live_server):
+    with urllib.request.urlopen(f"{live_server.url}/openapi.json") as answer:
+        assert b"/api/v1/hello" in answer.read()
+"""
 
 
 class Place:
@@ -257,6 +269,13 @@ def test_wrong_settings_are_named_by_commands_and_by_the_server(place: Place) ->
     assert "FAULT    settings: WORKERS: expected" in place.flask("doctor", WORKERS="many").stdout
 
 
+def test_an_extension_s_tests_use_its_fixtures(place: Place) -> None:
+    (place.folder / "test_hello.py").write_text(TESTS)
+    (place.folder / "pytest.ini").write_text("[pytest]\ngatehouse_extensions = acme_hello\n")
+    done = place.call("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 # --- what its types say ---
 
 
@@ -277,6 +296,11 @@ def test_the_types_of_an_extension_are_checked_against_it(place: Place) -> None:
     (place.folder / "wrong.py").write_text(
         "from gatehouse import Extension, Nonsense, now\n\nExtension(name=1, version='1', face=1)\nthen: str = now()\n"
     )
+    revealed = "".join(f"reveal_type(gatehouse.{name})\n" for name in gatehouse.__all__)
+    (place.folder / "all.py").write_text(f"import gatehouse\n\n{revealed}")
+    revealed = check_types(place, "all.py").stdout
+    assert revealed.count("Revealed type is") == len(gatehouse.__all__)
+    assert 'Revealed type is "Any"' not in revealed
     assert check_types(place, "acme_hello").stdout.startswith("Success"), check_types(place, "acme_hello").stdout
     found: Any = check_types(place, "wrong.py").stdout
     assert 'Module "gatehouse" has no attribute "Nonsense"' in found
