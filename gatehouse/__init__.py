@@ -29,9 +29,10 @@ from app.models import Base, User
 from app.ratelimit import address, exempt, rate_limit
 from app.schemas import Changes, Input, Output, PageQuery
 from app.schemas.values import Flag, Instant, Text, Whole
-from app.security import Actor, public, requires
+from app.security import Actor, PermissionMissing, public, requires
 from app.services import audit
 from app.services.pages import InvalidCursor, Listing, Page, Sort
+from app.services.rows import claim, get_row, owned_by, refuse_to_give_away
 from app.utils import AppError, Conflict, Forbidden, InvalidInput, NotFound
 
 __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
@@ -46,7 +47,9 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     # Lists
     "Listing", "Page", "Sort", "InvalidCursor",
     # Routes and who may call them
-    "Blueprint", "public", "requires", "Actor", "get_actor",
+    "Blueprint", "public", "requires", "PermissionMissing", "Actor", "get_actor",
+    # Own rows
+    "get_row", "owned_by", "claim", "refuse_to_give_away",
     # Limits
     "rate_limit", "address", "user", "exempt",
     # JSON

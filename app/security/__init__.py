@@ -4,6 +4,7 @@ from .devices import choose_account_name, forget_device, list_account_keys, reme
 from .guards import (
     FRESH_SECONDS,
     Guard,
+    PermissionMissing,
     ReauthenticationRequired,
     check_guards,
     enforce_guard,
@@ -12,6 +13,7 @@ from .guards import (
     require_fresh,
     requires,
 )
+from .owners import get_owner_column
 from .passwords import (
     PASSWORD_MAX_LENGTH,
     HashingBusy,

@@ -2,6 +2,8 @@
 
 import dataclasses
 import datetime
+import functools
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
@@ -10,6 +12,8 @@ from flask_login import current_user
 
 from app.clock import now
 from app.utils import Forbidden, NotSignedIn, add_log_context
+
+from .owners import get_owner_column
 
 View = TypeVar("View", bound="Callable[..., Any]")
 
@@ -29,11 +33,15 @@ class ReauthenticationRequired(Forbidden):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guard:
-    """Who may call a route: anybody, or a caller with ``permissions`` and, if ``is_fresh``, a recent password."""
+    """Who may call a route: anybody, or a caller with ``permissions`` and, if ``is_fresh``, a recent password.
+
+    With ``or_own`` callers without the permissions are let in too, and reach their own rows of that model.
+    """
 
     is_public: bool = False
     permissions: frozenset[str] = frozenset()
     is_fresh: bool = False
+    or_own: type[Any] | None = None
 
 
 def public(view: View) -> View:
@@ -42,18 +50,48 @@ def public(view: View) -> View:
     return view
 
 
-def requires(*permissions: str, fresh: bool = False) -> Callable[[View], View]:
+def requires(*permissions: str, fresh: bool = False, or_own: type[Any] | None = None) -> Callable[[View], View]:
     """Let only signed-in callers who hold all of ``permissions`` call the view.
 
     With ``fresh`` the password must have been given within the last ``FRESH_SECONDS``. A permission that nobody has
-    declared stops the start.
+    declared stops the start. With ``or_own``, a model that refers to users, everybody who is signed in may call the
+    view, which is told in ``owner`` whose rows it is about: None, all rows, for those who hold ``permissions``, and for
+    all others their own id.
+
+    Raises:
+        LookupError: there is ``or_own``, and no permission for all rows, no reference to users or no ``owner``.
     """
+    if or_own is not None:
+        if not permissions:
+            raise LookupError("or_own needs a permission beside it: say which one reaches the rows of others")
+        get_owner_column(or_own)
+    guard = Guard(permissions=frozenset(permissions), is_fresh=fresh, or_own=or_own)
 
     def decorate(view: View) -> View:
-        setattr(view, _ATTRIBUTE, Guard(permissions=frozenset(permissions), is_fresh=fresh))
-        return view
+        guarded = view if or_own is None else _tell_owner(view, guard)
+        setattr(guarded, _ATTRIBUTE, guard)
+        return guarded
 
     return decorate
+
+
+def _tell_owner(view: View, guard: Guard) -> View:
+    """Return ``view``, called with whose rows it is about."""
+    owner = inspect.signature(view).parameters.get("owner")
+    # With a default, a view that is called in another way would quietly reach all rows.
+    if owner is None or owner.kind is not owner.KEYWORD_ONLY or owner.default is not owner.empty:
+        raise LookupError(
+            f"{view.__name__} has or_own, so give it the parameter `*, owner: uuid.UUID | None`, without a default:"
+            " whose rows it is about, or None for all"
+        )
+
+    @functools.wraps(view)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the view's own
+        caller = current_user.user
+        kwargs["owner"] = None if guard.permissions <= caller.permissions else caller.id
+        return view(*args, **kwargs)
+
+    return call  # type: ignore[return-value] # without the parameter that it fills in
 
 
 def find_guard(view: object) -> Guard | None:
@@ -100,7 +138,7 @@ def enforce_guard() -> None:
     if not principal.is_authenticated:
         raise NotSignedIn
     add_log_context(user_id=str(principal.user.id))
-    if not guard.permissions <= principal.user.permissions:
+    if guard.or_own is None and not guard.permissions <= principal.user.permissions:
         missing = ", ".join(sorted(guard.permissions - principal.user.permissions))
         raise PermissionMissing(f"This needs the permission {missing}. Ask an administrator for it.")
     if guard.is_fresh:

@@ -82,7 +82,10 @@ class Listing(Generic[Row]):
 
         Raises:
             InvalidCursor: the cursor is not one of this list in this order.
+            LookupError: there is no such filter: without it, rows would be shown that were not asked for.
         """
+        if unknown := values.keys() - self._filters.keys():
+            raise LookupError(f"this listing has no filter {', '.join(sorted(unknown))}")
         parameters: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         if cursor is not None:
             parameters[_AFTER], parameters[_AFTER_KEY] = _decode_cursor(cursor, sort)
