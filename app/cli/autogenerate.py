@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import sqlalchemy as sa
+from alembic.operations import ops
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from app.extending.tables import find_owner, is_bookkeeping
@@ -46,9 +47,17 @@ class Autogenerate:
         return self._owner is None and table not in Base.metadata.tables
 
     def process(self, _context: MigrationContext, _revision: object, directives: list[Any]) -> None:
-        """Write nothing where nothing has changed."""
+        """Write nothing where nothing has changed, and drop no index of a table that is dropped itself."""
         if directives and directives[0].upgrade_ops.is_empty():
             directives.clear()
+        for changes in (each for script in directives for each in (script.upgrade_ops, script.downgrade_ops)):
+            dropped = {change.table_name for change in changes.ops if isinstance(change, ops.DropTableOp)}
+            # MariaDB keeps the index of a foreign key for as long as there is the key.
+            changes.ops[:] = [
+                change
+                for change in changes.ops
+                if not (isinstance(change, ops.ModifyTableOps) and change.table_name in dropped)
+            ]
 
     def render(self, kind: str, thing: Any, context: AutogenContext) -> str | Literal[False]:  # noqa: ANN401 - Alembic's signature
         """Return a type of our own as the plain types that it is on each database: a migration outlives classes."""
