@@ -42,7 +42,17 @@ def main() -> None:
 def _load_settings_anew(former: Settings) -> Settings:
     """Return the settings of now, so that SIGHUP takes up a changed ``.env``; while they are wrong, the former."""
     try:
-        settings = load_settings()
+        loaded = load_settings()
+        load_extensions(loaded)
+        # What all processes share stays until the next start: some of them may not have been told yet, and the tables
+        # of another extension are not there.
+        settings = dataclasses.replace(
+            loaded,
+            workers=former.workers,
+            threads=former.threads,
+            database_url=former.database_url,
+            app_extensions=former.app_extensions,
+        )
         load_extensions(settings)
     except SettingsError as error:
         # Not the stack: the text names what is wrong, and no secret.
@@ -52,10 +62,7 @@ def _load_settings_anew(former: Settings) -> Settings:
         # A file that is empty or cut off would take every defence away that production has by default.
         logger.error("this worker goes on with the settings of the start: APP_ENV has changed")
         return former
-    # What all processes share stays until the next start: some of them may not have been told yet.
-    return dataclasses.replace(
-        settings, workers=former.workers, threads=former.threads, database_url=former.database_url
-    )
+    return settings
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Gatehouse: accounts, roles and rate limits. Read ``create_app`` from top to bottom."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flask import Flask
@@ -17,7 +17,8 @@ from .http.limits import find_caller, follow_changes
 from .http.openapi import make_api
 from .http.origins import allow_origins
 from .http.problems import register_error_handlers
-from .product import load_extensions
+from .product import load_extensions, warn_of_unknown_names
+from .ratelimit import Limits
 from .routes import BLUEPRINTS
 from .security import (
     PasswordHasher,
@@ -54,6 +55,7 @@ def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flas
     app = _App(__name__)
     app.extensions["settings"] = settings
     app.extensions["extending"] = extending = load_extensions(settings, extensions)
+    warn_of_unknown_names(settings, extending)
     app.config.update(_make_flask_config(settings))
     app.session_interface = SessionCookies()
     # Werkzeug would answer //users with a redirect, which is of no use to a client of an API.
@@ -63,21 +65,7 @@ def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flas
     # The order is the order of a request: its id and host, its limits, CSRF, then who may call.
     requests.install(app, settings)
     if settings.ratelimit_enabled:
-        follow_changes(app)
-        limiter.init_app(
-            app,
-            storage=settings.ratelimit_storage_uri,
-            limits={**settings.rate_limits, **extending.limits},
-            roles=settings.ratelimit_roles,
-            find_caller=find_caller,
-            has_headers=settings.ratelimit_headers_enabled,
-            has_legacy_headers=settings.ratelimit_legacy_headers,
-            budget_ms=settings.ratelimit_store_budget_ms,
-            fallback=settings.ratelimit_fallback,
-            precision=settings.ratelimit_precision,
-            workers=settings.workers,
-            most_waiting=max(1, settings.threads // 2),
-        )
+        _limit_requests(app, settings, extending.limits)
     csrf.init_app(app)
     app.before_request(protect_from_csrf)
     app.before_request(enforce_guard)
@@ -102,6 +90,24 @@ def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flas
     limiter.check(app)
     check_guards(app, extending.declared)
     return app
+
+
+def _limit_requests(app: Flask, settings: Settings, added: Mapping[str, Limits]) -> None:
+    follow_changes(app)
+    limiter.init_app(
+        app,
+        storage=settings.ratelimit_storage_uri,
+        limits={**settings.rate_limits, **added},
+        roles=settings.ratelimit_roles,
+        find_caller=find_caller,
+        has_headers=settings.ratelimit_headers_enabled,
+        has_legacy_headers=settings.ratelimit_legacy_headers,
+        budget_ms=settings.ratelimit_store_budget_ms,
+        fallback=settings.ratelimit_fallback,
+        precision=settings.ratelimit_precision,
+        workers=settings.workers,
+        most_waiting=max(1, settings.threads // 2),
+    )
 
 
 def _make_flask_config(settings: Settings) -> dict[str, object]:

@@ -6,7 +6,6 @@ To add a setting, add a field to ``Settings`` and a line to ``.env.example``; a 
 import dataclasses
 import difflib
 import ipaddress
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -34,9 +33,6 @@ from .ratelimit import StorageUri, parse_storage_uri
 from .ratelimit.plan import PRECISION_RANGE, Fallback, Limits, parse_limits
 from .ratelimit.rules import RoleLimits, name_setting, parse_role_limits
 from .secret_keys import check_secret_key, keep_secret_key
-from .utils import escape_controls
-
-logger = logging.getLogger(__name__)
 
 # Where .env, var/ and relative paths are. In a clone that is its folder, wherever a command is run from; an installed
 # package, which is gatehouse._app, has no folder of its own that anything should be written to.
@@ -189,6 +185,9 @@ class Settings:
     surroundings: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     """What extensions read their settings from: all that was set and is none of the above. It may hold secrets."""
 
+    unknown_names: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
+    """What the file .env sets and is none of the above."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], *, misspelt: Sequence[str] = ()) -> Self:
         """Return the settings that ``environ`` spells out, defaults for the rest; ``misspelt`` are faults too.
@@ -252,7 +251,10 @@ def load_settings(
     merged = {name: value for name, value in (*file.items(), *surroundings.items()) if value}
     if not merged.get("SECRET_KEY") and merged.get("APP_ENV", "") != "production":
         merged["SECRET_KEY"] = keep_secret_key(var / "secret_key")
-    return Settings.from_environ(merged, misspelt=_find_misspelt(surroundings, file))
+    settings = Settings.from_environ(merged, misspelt=_find_misspelt(surroundings, file))
+    own = [field.name.upper() for field in list_settings(Settings)]
+    unknown = (name for name in file if name not in own and not name.startswith(FOREIGN_PREFIXES))
+    return dataclasses.replace(settings, unknown_names=tuple(unknown))
 
 
 def _find_misspelt(environ: Mapping[str, str], file: Mapping[str, str | None]) -> list[str]:
@@ -267,6 +269,4 @@ def _find_misspelt(environ: Mapping[str, str], file: Mapping[str, str | None]) -
         alike = difflib.get_close_matches(name.upper(), names, n=1, cutoff=MISSPELT_RATIO)
         if alike and name not in names:
             faults.append(f"{name}: expected a setting that there is; did you mean {alike[0]}?")
-        elif name in file and name not in names and not name.startswith(FOREIGN_PREFIXES):
-            logger.warning("the file .env sets %s, which is no setting of ours", escape_controls(name))
     return faults

@@ -19,7 +19,9 @@ Word = TypeVar("Word", bound=str)
 class SettingsError(Exception):
     """One or more settings are wrong; the message names each, and what was expected."""
 
+    subject: ClassVar[str] = "settings"
     heading: ClassVar[str] = "The settings are wrong:"
+    remedy: ClassVar[str] = "Correct it in the environment or in .env."
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults

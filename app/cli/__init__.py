@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import click
-from flask import Flask
+from flask import Flask, has_app_context
 from flask.cli import AppGroup
 
 from app.extensions import load_migrations
@@ -20,8 +20,10 @@ class Commands(AppGroup):
         self._are_imported = False
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name, or None."""
+        """Return the command of that name, or None; it has the application's context, as ``flask`` gives it."""
         self._import()
+        if not has_app_context():
+            ctx.with_resource(self._app.app_context())
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,6 +6,7 @@ import click
 
 from .config import config_group
 from .doctor import doctor_command
+from .extension import extension_group
 from .ratelimit import ratelimit_group
 from .role import role_group
 from .setup import setup_command
@@ -18,6 +19,7 @@ user_group.add_command(import_users)
 COMMANDS: Final[tuple[click.Command, ...]] = (
     config_group,
     doctor_command,
+    extension_group,
     ratelimit_group,
     role_group,
     setup_command,

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.config import Settings
 from app.environment import MASK
-from app.extensions import get_settings
+from app.extensions import get_extensions, get_settings
 
 from .terminal import OperatorGroup, Report
 
@@ -17,7 +17,7 @@ _SECRET_PARAMETER: Final = re.compile(r"(?i)([?&][^=&]*(?:pass|pwd|secret|token)
 @config_group.command("show")
 def show() -> Report:
     """Show every setting, secrets masked."""
-    shown = describe_settings(get_settings())
+    shown = describe_settings(get_settings()) | get_extensions().describe_settings()
     width = max(len(name) for name in shown)
     return Report(shown, [f"{name.ljust(width)}  {_write(value)}" for name, value in shown.items()])
 

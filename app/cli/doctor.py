@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import ROOT, VAR, Settings
 from app.database import TLS_WORDS, DatabaseTarget, DatabaseUnavailable, Diagnosis, diagnose
-from app.extensions import db, get_settings, limiter
+from app.environment import SettingsError
+from app.extensions import db, get_extensions, get_settings, limiter
 from app.ratelimit import RateLimitStoreAway
 from app.services import admins
 
@@ -48,11 +49,12 @@ class Finding:
 @click.command("doctor", cls=OperatorCommand)
 def doctor_command() -> Report:
     """Check the settings, the database and the first administrator; exit 1 with what to do about each fault."""
-    faults: list[str] | None = current_app.extensions.get(FAULTS)
-    if faults is None:
+    refused: SettingsError | None = current_app.extensions.get(FAULTS)
+    if refused is None:
         settings = get_settings()
         findings = [
             Finding("settings", OK, "All settings can be read."),
+            *_describe_extensions(),
             *check_files(),
             *check_settings(settings),
             *_check_database(settings),
@@ -60,7 +62,7 @@ def doctor_command() -> Report:
         ]
     else:
         findings = [
-            *(Finding("settings", FAULT, fault, "Correct it in the environment or in .env.") for fault in faults),
+            *(Finding(refused.subject, FAULT, fault, refused.remedy) for fault in refused.faults),
             *check_files(),
             Finding("database", WARNING, "Not looked at while settings are wrong.", "Run this again afterwards."),
         ]
@@ -69,6 +71,12 @@ def doctor_command() -> Report:
     lines.append("Something is wrong." if is_ill else "All is well.")
     data = {"healthy": not is_ill, "findings": [dataclasses.asdict(finding) for finding in findings]}
     return Report(data, lines, exit_code=1 if is_ill else 0)
+
+
+def _describe_extensions() -> Iterator[Finding]:
+    for extension in get_extensions():
+        message = f"{extension.name} {extension.version}, face {extension.face}"
+        yield Finding("extension", OK, message)
 
 
 def check_files(*, root: Path = ROOT, var: Path = VAR) -> Iterator[Finding]:

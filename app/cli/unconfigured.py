@@ -39,6 +39,6 @@ def is_command_looked_up() -> bool:
 def make_unconfigured_app(error: SettingsError) -> Flask:
     """Return an application without routes, whose only command is ``doctor``."""
     app = Flask(__name__, static_folder=None)
-    app.extensions[FAULTS] = error.faults
+    app.extensions[FAULTS] = error
     app.cli = _UnconfiguredGroup(error)
     return app

@@ -5,3 +5,4 @@ from .extension import FACE, Extension, OnUserDeletion
 from .listed import Extensions
 from .loading import ExtensionsRefused
 from .product import Product
+from .values import list_setting_names, name_limit

@@ -8,13 +8,16 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 
 import click
-from flask import Blueprint, current_app
+from flask import Blueprint, Flask, current_app
 
+from app.environment import describe_values
 from app.permissions import PERMISSIONS
 from app.ratelimit import Limits
 from app.utils import describe_stack
 
 from .extension import Extension
+from .health import HealthCheck, find_ailing
+from .values import get_prefix, get_prefixes, name_limit, name_setting_of
 
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class Extensions:
         )
         """All that the application declares, the product's first."""
         self.declared: Final = frozenset(self.permissions)
+        self._checks = {each.name: HealthCheck(each) for each in self.listed if each.check_health is not None}
         self._failing: set[tuple[str, object]] = set()
 
     def __iter__(self) -> Iterator[Extension]:
@@ -55,6 +59,33 @@ class Extensions:
     def commands(self) -> list[click.Command]:
         """Those of all, in order."""
         return [command for extension in self.listed for command in extension.commands]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """What the names of their settings begin with."""
+        return [prefix for extension in self.listed for prefix in get_prefixes(extension)]
+
+    def describe_settings(self) -> dict[str, object]:
+        """Return every setting of theirs by its name in the environment, secrets masked."""
+        described: dict[str, object] = {}
+        for extension in self.listed:
+            if extension.name in self.settings:
+                described |= describe_values(self.settings[extension.name], prefix=get_prefix(extension))
+            for name in extension.limits:
+                limit = name_limit(extension, name)
+                described[name_setting_of(limit)] = str(self.limits[limit])
+        return described
+
+    def check_health(self) -> dict[str, str]:
+        """Return ``ok`` or ``failing`` for each, by its name.
+
+        Who fails has a check that finds something, raises or says nothing for ``HEALTH_SECONDS``; or a hook that failed
+        the last time.
+        """
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - for the threads
+        ailing = find_ailing(self._checks.values(), app)
+        failing = self.failing | {name for name, check in self._checks.items() if check in ailing}
+        return {each.name: "failing" if each.name in failing else "ok" for each in self.listed}
 
     @property
     def failing(self) -> frozenset[str]:

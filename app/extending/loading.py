@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.environment import SettingsError
+from app.utils import escape_controls
 
 from .extension import FACE, Extension
 from .names import find_name_fault
@@ -16,7 +16,9 @@ from .names import find_name_fault
 class ExtensionsRefused(SettingsError):
     """One or more extensions are not in order; the message names each, and what to do."""
 
+    subject = "extensions"
     heading = "The extensions cannot be loaded:"
+    remedy = "Correct it, or take the extension off APP_EXTENSIONS."
 
 
 def find_extensions(names: Sequence[str], given: Iterable[Extension], faults: list[str]) -> list[Extension]:
@@ -54,9 +56,14 @@ def _find_extension(name: str, faults: list[str]) -> Extension | None:
             faults.append(f"{name}: its package cannot be imported, it needs {error.name}: install that too")
         return None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
-        faults.append(f"{name}: its package cannot be imported: {type(error).__name__}: {error}")
+        faults.append(f"{name}: its package cannot be imported: {type(error).__name__}: {_shorten(error)}")
         return None
     return _get_object(package, name, faults)
+
+
+def _shorten(error: Exception) -> str:
+    """Return the text of ``error`` on one line."""
+    return escape_controls(" ".join(str(error).split()))[:300]
 
 
 def _get_object(package: Any, name: str, faults: list[str]) -> Extension | None:  # noqa: ANN401 - whatever a package may be

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from flask import Blueprint
@@ -24,13 +24,14 @@ class Product:
     """What is set and no setting of the product's."""
     role_limits: RoleLimits | None
     limits: Mapping[str, Limits]
-    setting_names: Collection[str]
     base: type[DeclarativeBase]
     tables: Collection[str]
     users: str
     """The table of the users."""
     blueprints: Sequence[Blueprint]
     blueprint_class: type[Blueprint]
+    list_names: Callable[[Any], Iterable[tuple[str, str]]]
+    """What a blueprint's operations and resources are called, each with its kind."""
     find_guard: Callable[[object], Any]
     list_commands: Callable[[], Collection[str]]
     """Asked only where extensions have commands: to import the product's takes time."""

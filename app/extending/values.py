@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from app.environment import list_settings, read_values
@@ -28,12 +28,25 @@ def get_prefix(extension: Extension) -> str:
     return f"{extension.name.upper()}_"
 
 
+def get_prefixes(extension: Extension) -> tuple[str, str]:
+    """Return what begins the names of the settings of ``extension``, and of those of its limits."""
+    return get_prefix(extension), SETTING_PREFIX + get_prefix(extension)
+
+
 def name_limit(extension: Extension, limit: str) -> str:
     """Return what ``limit`` of ``extension`` is called outside: ``acme-invoices-export``."""
     return f"{extension.name.replace('_', '-')}-{limit}"
 
 
-def _name_setting(limit: str) -> str:
+def list_setting_names(extension: Extension) -> list[str]:
+    """Return what the settings of ``extension`` are called, those of its limits last."""
+    fields = [] if extension.settings is None else list_settings(extension.settings)
+    limits = [name_setting_of(name_limit(extension, name)) for name in extension.limits]
+    return [*(get_prefix(extension) + field.name.upper() for field in fields), *limits]
+
+
+def name_setting_of(limit: str) -> str:
+    """Return the setting that holds ``limit``, as it is called outside."""
     return SETTING_PREFIX + limit.upper().replace("-", "_")
 
 
@@ -69,7 +82,7 @@ def read_limits(extension: Extension, product: Product, faults: list[str]) -> di
     limits: dict[str, Limits] = {}
     for name, default in extension.limits.items():
         full = name_limit(extension, name)
-        setting = _name_setting(full)
+        setting = name_setting_of(full)
         if not _LIMIT_NAME.fullmatch(name) or len(full) > LIMIT_NAME_MAX_LENGTH:
             faults.append(
                 f"{extension.name}: its limit {name[:80]!r}: a name has small letters, digits and single -, begins with"
@@ -99,20 +112,19 @@ def check_role_limits(product: Product, limits: Mapping[str, Limits]) -> Iterato
 def check_surroundings(extensions: Iterable[Extension], product: Product) -> Iterator[str]:
     """Yield what is set under the prefix of an extension and is no setting of it."""
     for extension in extensions:
-        prefix = get_prefix(extension)
-        fields = [] if extension.settings is None else list_settings(extension.settings)
-        known = {prefix + field.name.upper() for field in fields}
-        yield from _find_unknown(extension, prefix, known, product.surroundings)
-        limits = {_name_setting(name_limit(extension, name)) for name in extension.limits}
-        yield from _find_unknown(extension, SETTING_PREFIX + prefix, limits, product.surroundings)
+        known = list_setting_names(extension)
+        for prefix in get_prefixes(extension):
+            yield from _find_unknown(extension, prefix, known, product.surroundings)
 
 
-def _find_unknown(extension: Extension, prefix: str, known: set[str], surroundings: Mapping[str, str]) -> Iterator[str]:
+def _find_unknown(
+    extension: Extension, prefix: str, known: Collection[str], surroundings: Mapping[str, str]
+) -> Iterator[str]:
     for name, text in surroundings.items():
         rest = name.upper().removeprefix(prefix)
         if rest == name.upper() or name in known:
             continue
         if _INJECTED.fullmatch(rest) or (rest.endswith("PORT") and _INJECTED_URL.match(text)):
             continue
-        has = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        has = f"it has {', '.join(known)}" if known else "it has none"
         yield f"{extension.name}: {name[:80]}: expected a setting that the extension has; {has}"

@@ -149,10 +149,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
         docstring["description"] = "\n\n".join(filter(None, [docstring.get("description"), _describe_guard(guard)]))
 
 
-def _list_descriptions(blueprint: Blueprint) -> Iterator[dict[str, Any]]:
-    """Yield what each operation says about itself beside its schemas: ``operationId`` and what begins with x-."""
-    for docs in blueprint._docs.values():  # noqa: SLF001 - Flask-Smorest keeps them there
-        yield from (doc["manual_doc"] for method, doc in docs.items() if method != "parameters")
+def list_names(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """Yield what the operations and resources of ``blueprint`` are called, each with its kind."""
+    for docs in blueprint._docs.values():  # noqa: SLF001 - where Flask-Smorest keeps them
+        for doc in (doc["manual_doc"] for method, doc in docs.items() if method != "parameters"):
+            yield "operation", doc["operationId"]
+            if KEY in doc:
+                yield "resource", doc[KEY]["name"]
 
 
 def _is_ours(module: str) -> bool:
@@ -253,10 +256,8 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
         Raises:
             LookupError: it gives an operation or a resource a name that another has.
         """
-        for described in _list_descriptions(blueprint):
-            self._take_name("operation", described["operationId"], blueprint)
-            if KEY in described:
-                self._take_name("resource", described[KEY]["name"], blueprint)
+        for kind, name in list_names(blueprint):
+            self._take_name(kind, name, blueprint)
         self._app.register_blueprint(blueprint)
         self._blueprints.append(blueprint)
 

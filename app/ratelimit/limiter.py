@@ -1,6 +1,6 @@
 """The limiter as an extension of Flask: an app's limits, and what its operators may ask."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import BoundedSemaphore
 from types import MappingProxyType
 from typing import Final
@@ -94,13 +94,18 @@ class Limiter:
         limiter = _find_limiter(app)
         if limiter is None:
             return
-        targets: list[object] = [*app.view_functions.values(), *app.blueprints.values()]
-        for view in app.view_functions.values():
-            view_class = getattr(view, "view_class", None)
-            targets += [getattr(view_class, method.lower()) for method in getattr(view_class, "methods", None) or ()]
-        for rule in (rule for target in targets for rule in get_rules(target)):
+        for rule in list_rules(app):
             if rule.name is not None:
                 limiter.policy.find_limits(rule)
+
+
+def list_rules(app: Flask) -> Iterator[Rule]:
+    """Yield the rules of all views and blueprints of ``app``."""
+    targets: list[object] = [*app.view_functions.values(), *app.blueprints.values()]
+    for view in app.view_functions.values():
+        view_class = getattr(view, "view_class", None)
+        targets += [getattr(view_class, method.lower()) for method in getattr(view_class, "methods", None) or ()]
+    return (rule for target in targets for rule in get_rules(target))
 
 
 def _find_limiter(app: Flask) -> RequestLimiter | None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.database import probe
-from app.extensions import db, limiter
+from app.extensions import db, get_extensions, limiter
 from app.http.openapi import Blueprint
 from app.http.problems import make_problem
 from app.ratelimit import exempt
@@ -44,4 +44,6 @@ def get_ready() -> Any:
         return make_problem(NotReady(retry_after_seconds=1), checks=checks)
     if is_draining():
         return make_problem(NotReady("The server is about to stop.", retry_after_seconds=1), checks=checks)
-    return {"status": "ok" if checks["ratelimit"] == "ok" else "degraded", "checks": checks}
+    extensions = get_extensions().check_health()
+    is_ok = checks["ratelimit"] == "ok" and "failing" not in extensions.values()
+    return {"status": "ok" if is_ok else "degraded", "checks": checks | {"extensions": extensions}}

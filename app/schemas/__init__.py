@@ -1,7 +1,8 @@
 """The JSON of requests and answers."""
 
-from typing import Final
+from typing import Any, Final
 
+import marshmallow as ma
 from flask_login import current_user
 from marshmallow import fields, validate
 
@@ -301,6 +302,17 @@ class ChecksOutput(Output):
 
     database = fields.String(required=True, validate=validate.OneOf(["ok", "read_only", "file_gone", "away"]))
     ratelimit = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
+    extensions = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(validate=validate.OneOf(["ok", "failing"])),
+        metadata={"description": "The state of each extension, where there are any."},
+    )
+
+    @ma.post_dump
+    def _leave_out_none(self, checks: dict[str, Any], **_options: Any) -> dict[str, Any]:
+        if not checks["extensions"]:
+            del checks["extensions"]
+        return checks
 
 
 class ReadyOutput(Output):

@@ -15,7 +15,8 @@ import pytest
 import run
 from app.config import ROOT, Settings, load_settings
 from app.environment import SettingsError, list_settings
-from app.product import load_extensions
+from app.extending import Extension, Extensions
+from app.product import load_extensions, warn_of_unknown_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,8 +243,10 @@ def test_a_misspelt_setting_stops_the_start_with_the_one_that_is_meant(tmp_path:
 
 
 def test_what_belongs_to_others_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / ".env").write_text(f"SECRET_KEY={KEY}\nPOSTGRES_PASSWORD=x\nMY_OWN=1\n")
-    load(tmp_path, HOSTNAME="h", WORKSPACE="/w", LOGNAME="root", SHELL="sh", MAIL="/var/mail", MY_OTHER="1")
+    (tmp_path / ".env").write_text(f"SECRET_KEY={KEY}\nPOSTGRES_PASSWORD=x\nMY_OWN=1\nACME_INVOICES_X=1\n")
+    settings = load(tmp_path, HOSTNAME="h", WORKSPACE="/w", LOGNAME="root", SHELL="sh", MAIL="/var/mail", MY_OTHER="1")
+    extension = Extension(name="acme_invoices", version="1", face=1)
+    warn_of_unknown_names(settings, Extensions([extension]))
     assert [record.args for record in caplog.records] == [("MY_OWN",)]
 
 

@@ -1,0 +1,381 @@
+"""Extensions that are not in order stop the start: one message names every fault, and nothing is registered."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import click
+import flask
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.config import Settings
+from app.environment import SettingsError, parse_int, parse_text, setting
+from app.extending import Extension, ExtensionsRefused, prepare_extensions
+from app.http.openapi import Blueprint
+from app.product import describe_product, load_extensions
+from app.ratelimit import rate_limit
+from app.security import public, requires
+from gatehouse.testing.databases import TEST_ENVIRON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECRET = "turnip lantern gravel"
+
+
+def make(name: str = "acme_invoices", **parts: Any) -> Extension:
+    """Return an extension of these parts."""
+    standard: dict[str, Any] = {"name": name, "version": "1.0", "face": 1}
+    return Extension(**standard | parts)
+
+
+def find_faults(*given: Extension, **environ: str) -> list[str]:
+    """Return what stops the start."""
+    try:
+        load_extensions(Settings.from_environ(TEST_ENVIRON | environ), given)
+    except ExtensionsRefused as error:
+        return error.faults
+    return []
+
+
+def make_blueprint(path: str = "/api/v1/invoices", name: str = "acme_invoices", guard: Any = public) -> Blueprint:
+    """Return a blueprint with one route."""
+    blueprint = Blueprint(name, name)
+
+    def list_invoices() -> str:
+        """List the invoices."""
+        return ""
+
+    blueprint.route(path)(guard(list_invoices))
+    return blueprint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InvoiceSettings:
+    """Some settings."""
+
+    currency: str = setting(parse_text, "EUR")
+    due_days: int = setting(parse_int(at_least=1, at_most=90), "14")
+    bank_key: str | None = setting(parse_int(at_least=1, at_most=9), None, is_secret=True)  # type: ignore[assignment]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LooseSettings:
+    """A field that does not say how it is read, and one that carries the prefix already."""
+
+    loose: str = "x"
+    acme_invoices_currency: str = setting(parse_text, "EUR")
+
+
+# --- the list ---
+
+
+@pytest.fixture
+def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Returns what writes a package that can be imported until the test ends."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("import nowhere_at_all", "cannot be imported, it needs nowhere_at_all"),
+        ("raise RuntimeError('half\\nway')", "cannot be imported: RuntimeError: half way"),
+        ("", "has no extension: write extension = Extension(…)"),
+        ("extension = 7", "its extension is a int"),
+        (
+            "from gatehouse import Extension\nextension = Extension(name='other', version='1', face=1)",
+            "its extension is called 'other'",
+        ),
+        (
+            "from gatehouse import Extension\nextension = Extension(name='acme_faulty', version='1', face=99)",
+            "it is written for face 99, and this product offers 1",
+        ),
+    ],
+)
+def test_a_package_that_is_no_extension_is_refused(
+    text: str, fault: str, make_package: Callable[[str, str], None]
+) -> None:
+    make_package("acme_faulty", text)
+    (told,) = find_faults(APP_EXTENSIONS="acme_faulty")
+    assert told.startswith("acme_faulty: ")
+    assert fault in told
+
+
+def test_a_package_that_is_not_there_is_told_apart_from_an_error_inside_one() -> None:
+    assert find_faults(APP_EXTENSIONS="acme_absent") == [
+        "acme_absent: there is no package of this name: install it, or take it off APP_EXTENSIONS"
+    ]
+
+
+def test_the_list_comes_first_and_what_is_given_twice_is_there_once(make_package: Callable[[str, str], None]) -> None:
+    for name in ("acme_second", "acme_first"):
+        make_package(
+            name, f"from gatehouse import Extension\nextension = Extension(name='{name}', version='1', face=1)"
+        )
+    given = make()
+    settings = Settings.from_environ(TEST_ENVIRON | {"APP_EXTENSIONS": "acme_second, acme_first,acme_second"})
+    found = load_extensions(settings, [given, given])
+    assert [each.name for each in found] == ["acme_second", "acme_first", "acme_invoices"]
+
+
+def test_every_fault_of_all_is_told_in_one_message_that_settings_have_too() -> None:
+    first, second = make(permissions={"users:fly": "Fly"}), make("acme_stock", limits={"export": "often"})
+    with pytest.raises(SettingsError) as error:
+        load_extensions(Settings.from_environ(TEST_ENVIRON | {"APP_EXTENSIONS": "acme_absent"}), [first, second])
+    assert len(error.value.faults) == 3
+    assert str(error.value).startswith("The extensions cannot be loaded:\n  - acme_absent: ")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Acme", "1acme", "acme-x", "acme__x", "acme_", "a" * 31, "", "ä", "user_notes", "mail", "webhooks_acme", "app"],
+)
+def test_a_name_that_is_none_or_the_products_is_refused(name: str) -> None:
+    assert len(find_faults(make(name))) == 1
+
+
+def test_names_that_begin_with_one_another_are_refused() -> None:
+    (fault,) = find_faults(make("acme"), make("acme_stock"))
+    assert fault.startswith("acme and acme_stock: ")
+    assert find_faults(make("acme"), make("acmestock")) == []
+    (twice,) = find_faults(make("acme", permissions={"a:b": "c"}), make("acme", permissions={"a:b": "c"}))
+    assert twice.startswith("acme: two extensions have this name")
+
+
+# --- permissions and commands ---
+
+
+def test_a_permission_belongs_to_one() -> None:
+    assert find_faults(make(permissions={"users:read": "x"})) == [
+        "the permission users:read belongs to Gatehouse and to acme_invoices: rename one"
+    ]
+    both = {"invoices:read": "See invoices"}
+    assert find_faults(make(permissions=both), make("acme_stock", permissions=both)) == [
+        "the permission invoices:read belongs to acme_invoices and to acme_stock: rename one"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["invoices", "invoices:", ":read", "Invoices:read", "a:b:c", "users:fly", "webhooks:read"]
+)
+def test_a_permission_has_two_words_the_first_of_its_own(name: str) -> None:
+    (fault,) = find_faults(make(permissions={name: "Something"}))
+    assert name in fault
+    assert "does not say" in find_faults(make(permissions={"invoices:read": " "}))[0]
+
+
+def test_a_command_belongs_to_one() -> None:
+    for name in ("doctor", "run", "db"):
+        assert find_faults(make(commands=[click.Command(name)])) == [
+            f"the command {name} belongs to Gatehouse and to acme_invoices: rename one"
+        ]
+    bill = click.Command("bill")
+    assert find_faults(make(commands=[bill]), make("acme_stock", commands=[bill])) == [
+        "the command bill belongs to acme_invoices and to acme_stock: rename one"
+    ]
+    assert "has no name" in find_faults(make(commands=[click.Command(None)]))[0]
+
+
+# --- settings and limits ---
+
+
+def test_wrong_settings_are_told_as_the_products_are_and_show_no_secret() -> None:
+    faults = find_faults(make(settings=InvoiceSettings), ACME_INVOICES_DUE_DAYS="91", ACME_INVOICES_BANK_KEY=SECRET)
+    assert faults == [
+        "acme_invoices: ACME_INVOICES_DUE_DAYS: expected a whole number from 1 to 90, got '91'",
+        "acme_invoices: ACME_INVOICES_BANK_KEY: expected a whole number from 1 to 9",
+    ]
+
+
+def test_settings_have_to_say_how_they_are_read_and_leave_the_prefix_out() -> None:
+    assert [fault.partition(": ")[2] for fault in find_faults(make(settings=LooseSettings))] == [
+        "its setting loose does not say how it is read: write loose = setting(…)",
+        "its setting acme_invoices_currency begins with its name already, which is put before it: call it currency",
+    ]
+    assert "no frozen dataclass" in find_faults(make(settings=dict))[0]
+
+
+def test_an_unknown_setting_under_the_prefix_stops_the_start() -> None:
+    extension = make(settings=InvoiceSettings, limits={"export": "5/minute"})
+    (fault,) = find_faults(extension, ACME_INVOICES_CURENCY="x")
+    assert fault.startswith("acme_invoices: ACME_INVOICES_CURENCY: expected a setting that the extension has; it has ")
+    assert len(find_faults(extension, RATELIMIT_ACME_INVOICES_EXPROT="x")) == 1
+    assert len(find_faults(make(), ACME_INVOICES_X="x")) == 1
+    assert find_faults(extension, ACME_STOCK_X="x", ACME_INVOICESX="x") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "80"),
+        ("SERVICE_PORT_HTTP", "80"),
+        ("PORT", "tcp://10.0.0.1:80"),
+        ("PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("PORT_80_TCP_PROTO", "tcp"),
+        ("WEB_SERVICE_HOST", "10.0.0.1"),
+        ("WEB_PORT", "tcp://10.0.0.1:80"),
+    ],
+)
+def test_what_kubernetes_tells_of_a_service_of_that_name_is_no_setting(name: str, text: str) -> None:
+    assert find_faults(make(), **{f"ACME_INVOICES_{name}": text}) == []
+    assert len(find_faults(make(), ACME_INVOICES_PORT="80")) == 1
+
+
+@pytest.mark.parametrize(
+    "limits", [{"export": "often"}, {"Export": "5/minute"}, {"": "5/minute"}, {"e" * 60: "5/minute"}]
+)
+def test_a_limit_has_a_name_and_a_notation(limits: dict[str, str]) -> None:
+    assert len(find_faults(make(limits=limits))) == 1
+
+
+def test_a_limit_that_is_set_wrongly_is_named_by_its_setting() -> None:
+    (fault,) = find_faults(make(limits={"export": "5/minute"}), RATELIMIT_ACME_INVOICES_EXPORT="often")
+    assert "RATELIMIT_ACME_INVOICES_EXPORT: expected" in fault
+
+
+def test_roles_have_limits_of_extensions_that_are_listed_only() -> None:
+    entry = "staff.acme-invoices-export=9/minute"
+    assert find_faults(make(limits={"export": "5/minute"}), RATELIMIT_ROLES=entry) == []
+    (fault,) = find_faults(make(), RATELIMIT_ROLES=entry)
+    assert fault.startswith("RATELIMIT_ROLES: ")
+
+
+# --- routes ---
+
+
+def test_a_route_needs_a_guard_that_names_what_is_declared() -> None:
+    (fault,) = find_faults(make(blueprints=[make_blueprint(guard=lambda view: view)]))
+    assert (
+        fault == "acme_invoices: its route acme_invoices.list_invoices has no guard: put @requires(…) or @public on it"
+    )
+    guarded = make_blueprint(guard=requires("invoices:read"))
+    (fault,) = find_faults(make(blueprints=[guarded]))
+    assert "requires invoices:read, which nobody declares" in fault
+    assert find_faults(make(blueprints=[guarded], permissions={"invoices:read": "See invoices"})) == []
+
+
+def test_a_route_needs_limits_that_there_are() -> None:
+    blueprint = make_blueprint(guard=lambda view: rate_limit("RATELIMIT_ACME_INVOICES_EXPORT")(public(view)))
+    (fault,) = find_faults(make(blueprints=[blueprint]))
+    assert "limited by acme-invoices-export, which does not exist" in fault
+    assert find_faults(make(blueprints=[blueprint], limits={"export": "5/minute"})) == []
+
+
+def test_a_path_belongs_to_one_whatever_its_variables_are_called() -> None:
+    first = make(blueprints=[make_blueprint("/api/v1/invoices/<int:number>")])
+    second = make("acme_stock", blueprints=[make_blueprint("/api/v1/invoices/<id>", "acme_stock")])
+    assert find_faults(first, second) == [
+        "the path GET /api/v1/invoices/<> belongs to acme_invoices and to acme_stock: rename one"
+    ]
+    (fault,) = find_faults(make(blueprints=[make_blueprint("/api/v1/users/<who>")]))
+    assert fault == "the path GET /api/v1/users/<> belongs to Gatehouse and to acme_invoices: rename one"
+
+
+def test_blueprints_are_documented_and_begin_with_the_extensions_name() -> None:
+    (fault,) = find_faults(make(blueprints=[make_blueprint(name="invoices")]))
+    assert "does not begin with its name: call it acme_invoices_invoices" in fault
+    (fault,) = find_faults(make(blueprints=[flask.Blueprint("acme_invoices", __name__)]))
+    assert "make it a gatehouse.Blueprint" in fault
+    (fault,) = find_faults(make(blueprints=[make_blueprint(), make_blueprint("/api/v1/more")]))
+    assert "cannot be registered" in fault
+
+
+# --- tables ---
+
+
+def find_table_faults(tmp_path: Path, declare: Callable[[Any], dict[str, Any]]) -> list[str]:
+    """Return what is wrong with the models that ``declare`` makes of a base of their own, beside a table of users."""
+
+    class Own(DeclarativeBase):
+        type_annotation_map = {uuid.UUID: sa.Uuid()}  # noqa: RUF012 - SQLAlchemy's way
+
+    sa.Table("users", Own.metadata, sa.Column("id", sa.Uuid(), primary_key=True))
+    product = dataclasses.replace(describe_product(Settings.from_environ(TEST_ENVIRON)), base=Own)
+    try:
+        prepare_extensions([], [make(**{"migrations": tmp_path} | declare(Own))], product)
+    except ExtensionsRefused as error:
+        return [fault.removeprefix("acme_invoices: ") for fault in error.faults]
+    return []
+
+
+def make_model(
+    base: Any, table: str = "acme_invoices", *, is_nullable: bool = False, refers_to: str = "users.id"
+) -> Any:
+    """Return a model whose rows refer to users."""
+
+    class Invoice(base):  # type: ignore[misc] # mypy does not know the base
+        __tablename__ = table
+        id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+        user_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey(refers_to), nullable=is_nullable)
+
+    return Invoice
+
+
+def test_a_model_in_order_is_accepted(tmp_path: Path) -> None:
+    def declare(base: Any) -> dict[str, Any]:
+        model = make_model(base, is_nullable=True)
+        return {"models": [model], "on_user_deletion": {model: "keep"}}
+
+    assert find_table_faults(tmp_path, declare) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        ({"on_user_deletion": None}, "its model Invoice refers to users: say in on_user_deletion"),
+        ({"on_user_deletion": "keep"}, 'with "keep", but user_id cannot be empty'),
+        ({"on_user_deletion": "forget"}, "with 'forget': expected keep, refuse, delete"),
+        ({"migrations": None}, "it has models and no migrations"),
+        ({"migrations": "nowhere"}, "the folder of its migrations is missing: mkdir -p"),
+        ({"table": "invoices"}, "the table invoices of its model Invoice needs its name before it"),
+        ({"refers_to": "acme_stock.id"}, "refers to acme_stock, neither its own nor Gatehouse's"),
+        ({"is_listed": False}, "names Invoice, which is none of its models"),
+    ],
+)
+def test_a_model_that_is_not_in_order_is_refused(parts: dict[str, Any], fault: str, tmp_path: Path) -> None:
+    def declare(base: Any) -> dict[str, Any]:
+        model = make_model(base, parts.get("table", "acme_invoices"), refers_to=parts.get("refers_to", "users.id"))
+        choice = parts.get("on_user_deletion", "delete")
+        changed: dict[str, Any] = {"on_user_deletion": {model: choice} if choice else {}}
+        if "migrations" in parts:
+            changed["migrations"] = parts["migrations"] and tmp_path / parts["migrations"]
+        return changed | {"models": [model] if parts.get("is_listed", True) else []}
+
+    assert any(fault in told for told in find_table_faults(tmp_path, declare))
+
+
+def test_what_refers_to_nobody_has_nothing_to_say_of_deleted_users(tmp_path: Path) -> None:
+    def declare(base: Any) -> dict[str, Any]:
+        class Rate(base):  # type: ignore[misc] # mypy does not know the base
+            __tablename__ = "acme_invoices_rates"
+            id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+
+        return {"models": [Rate], "on_user_deletion": {Rate: "delete"}}
+
+    (fault,) = find_table_faults(tmp_path, declare)
+    assert fault == "on_user_deletion names Rate, which does not refer to users: take it out"
+
+
+def test_a_table_that_refers_to_users_needs_a_model(tmp_path: Path) -> None:
+    def declare(base: Any) -> dict[str, Any]:
+        sa.Table("acme_invoices_readers", base.metadata, sa.Column("user_id", sa.ForeignKey("users.id")))
+        return {}
+
+    (fault,) = find_table_faults(tmp_path, declare)
+    assert fault.startswith("its table acme_invoices_readers refers to users and has no model")
