@@ -82,8 +82,7 @@ def create_app(settings: Settings, extensions: Sequence[Extension] = ()) -> Flas
     login_manager.user_loader(_load_principal)
 
     app.extensions["api"] = make_api(app, version=__version__, cookie_name=app.config["SESSION_COOKIE_NAME"])
-    for blueprint in (*BLUEPRINTS, *extending.blueprints):
-        app.extensions["api"].register_blueprint(blueprint)
+    app.extensions["api"].register_blueprints((*BLUEPRINTS, *extending.blueprints))
     public(app.view_functions["static"])
     app.cli = Commands(app, extending.commands)
     app.shell_context_processor(lambda: {"db": db, "settings": settings} | vars(models))

@@ -5,7 +5,7 @@ import functools
 import http
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import flask_smorest
@@ -203,6 +203,32 @@ def _describe_guard(guard: Guard | None) -> str:
     return f"{sentence} {'Without the permission callers' if guard.permissions else 'Callers'} reach their own alone."
 
 
+def _check_error_codes(app: Flask) -> None:
+    """Make sure that each code means one thing in ``app``: among its views' errors, and beside the product's own.
+
+    Raises:
+        LookupError: naming the two errors that have the same code.
+    """
+    owners: dict[str, type[AppError]] = {error.code: error for error in _list_own_errors(AppError)}
+    for view in app.view_functions.values():
+        for raised in getattr(view, _RAISES, ()):
+            # Of one that is only a case of another, that.
+            error = next(each for each in raised.__mro__ if "code" in vars(each))
+            owner = owners.setdefault(error.code, error)
+            if owner is not error:
+                names = " and ".join(sorted(f"{each.__module__}.{each.__qualname__}" for each in (owner, error)))
+                raise LookupError(f"{names} both have the code {error.code}: rename one of them, or give it a `code`")
+
+
+def _list_own_errors(error: type[AppError]) -> Iterator[type[AppError]]:
+    """Yield the product's errors that have codes of their own."""
+    for each in error.__subclasses__():
+        if _is_ours(each.__module__):
+            if "code" in vars(each):
+                yield each
+            yield from _list_own_errors(each)
+
+
 def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set[str]]:
     """Return the codes of every error that ``view`` may answer with, by their status."""
     codes = collections.defaultdict(set, {status: set(words) for status, words in _ALWAYS.items()})
@@ -249,6 +275,16 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
         self._names: dict[tuple[str, str], Blueprint] = {}
         self._text: str | None = None
         self._describing = threading.Lock()
+
+    def register_blueprints(self, blueprints: Iterable[Blueprint]) -> None:
+        """Register all ``blueprints`` of the application.
+
+        Raises:
+            LookupError: two operations or resources have the same name, or two errors the same code.
+        """
+        for blueprint in blueprints:
+            self.register_blueprint(blueprint)
+        _check_error_codes(self._app)
 
     def register_blueprint(self, blueprint: Blueprint) -> None:
         """Register ``blueprint`` with the application; its routes are described when the document is requested.

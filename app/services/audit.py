@@ -1,6 +1,7 @@
 """The audit trail: who did what to whom, written in the transaction of the deed itself."""
 
 import datetime
+import re
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,12 +10,17 @@ import sqlalchemy as sa
 
 from app.extensions import db, retried
 from app.models import AuditEntry
+from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.security import Actor
 
 from .pages import Listing, Page, Sort
 
 # Few enough for little memory, many enough that a trail of 200,000 entries takes a few dozen looks.
 ABOUT_PAGE: Final = 5000
+_ACTION: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+# As long as the table's columns: SQLite would store more, the others would fail on it.
+_ACTION_MAX_LENGTH: Final = 64
+_TARGET_MAX_LENGTH: Final = ROLE_NAME_MAX_LENGTH
 NEWEST_FIRST: Final = Sort("-created_at", AuditEntry.created_at, AuditEntry.id, is_descending=True)
 _ENTRIES: Final[Listing[Any]] = Listing(
     sa.select(*AuditEntry.__table__.columns),
@@ -29,11 +35,27 @@ _ENTRIES: Final[Listing[Any]] = Listing(
 
 
 def record(action: str, *, actor: Actor, target: uuid.UUID | str | None = None, **details: object) -> None:
-    """Add an entry to the current transaction. ``details`` hold no secret and nothing that a person typed."""
+    """Add an entry to the current transaction. ``details`` hold no secret and nothing that a person typed.
+
+    ``action`` is what was done to what, such as ``invoice.created``, of at most 64 characters; so is ``target``, the
+    id or the name of what it was done to.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not _ACTION.fullmatch(action) or len(action) > _ACTION_MAX_LENGTH:
+        raise ValueError(
+            f"call the action {action!r} as invoice.created is, in {_ACTION_MAX_LENGTH} characters at most"
+        )
+    about = None if target is None else str(target)
+    if about is not None and len(about) > _TARGET_MAX_LENGTH:
+        raise ValueError(
+            f"the target of {action} has {len(about)} characters, {_TARGET_MAX_LENGTH} at most: take its id"
+        )
     entry = {
         "action": action,
         "actor_id": actor.user_id,
-        "target": None if target is None else str(target),
+        "target": about,
         "ip": actor.ip,
         "details": details,
     }
