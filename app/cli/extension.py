@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.database import DatabaseUnavailable
 from app.extending import Extension, list_setting_names, name_limit
 from app.extensions import get_extensions
 
+from .migrations import find_revisions, make_lineage
 from .terminal import OperatorGroup, Report, make_table
 
 extension_group = OperatorGroup("extension", help="Show the extensions of this application.")
@@ -17,8 +20,12 @@ extension_group = OperatorGroup("extension", help="Show the extensions of this a
 def list_() -> Report:
     """List the extensions in their order, and what each adds."""
     described = [describe_extension(extension) for extension in get_extensions()]
-    rows = [(each["name"], each["version"], str(each["face"]), _count(each["adds"])) for each in described]
-    lines = make_table(("NAME", "VERSION", "FACE", "ADDS"), rows) if rows else ["There are none: see APP_EXTENSIONS."]
+    rows = [
+        (each["name"], each["version"], str(each["face"]), _write(each["migrations"]), _count(each["adds"]))
+        for each in described
+    ]
+    table = make_table(("NAME", "VERSION", "FACE", "MIGRATIONS", "ADDS"), rows)
+    lines = table if rows else ["There are none: see APP_EXTENSIONS."]
     return Report(described, lines)
 
 
@@ -28,6 +35,7 @@ def describe_extension(extension: Extension) -> dict[str, Any]:
         "name": extension.name,
         "version": extension.version,
         "face": extension.face,
+        "migrations": _describe_migrations(extension),
         "adds": {
             "tables": sorted(model.__table__.name for model in extension.models),
             "routes": sorted(_list_routes(extension)),
@@ -37,6 +45,26 @@ def describe_extension(extension: Extension) -> dict[str, Any]:
             "commands": sorted(str(command.name) for command in extension.commands),
         },
     }
+
+
+def _describe_migrations(extension: Extension) -> dict[str, str | None] | None:
+    """Return the migration that its tables are at and the latest one; None if it has no migrations."""
+    if extension.migrations is None:
+        return None
+    lineage = make_lineage(extension)
+    try:
+        current = find_revisions(lineage).current
+    except (SQLAlchemyError, DatabaseUnavailable):
+        # What is listed can be told without a database.
+        current = None
+    return {"head": current, "wanted_head": ", ".join(lineage.load_script().get_heads()) or None}
+
+
+def _write(migrations: Mapping[str, str | None] | None) -> str:
+    if migrations is None or migrations["wanted_head"] is None:
+        return "none"
+    head, wanted = migrations["head"], migrations["wanted_head"]
+    return wanted if head == wanted else f"{head or 'none'}, needs {wanted}"
 
 
 def _list_routes(extension: Extension) -> Iterator[str]:

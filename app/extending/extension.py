@@ -26,7 +26,11 @@ class Extension:
     """
 
     name: str
-    """The name of its package, such as ``acme_invoices``: its tables, settings, limits and commands begin with it."""
+    """The name of its package, such as ``acme_invoices``: what it owns begins with it.
+
+    Its tables ``acme_invoices`` and ``acme_invoices_…``, its blueprints likewise, its settings ``ACME_INVOICES_…``. At
+    most 30 small letters, digits and single ``_``; the first word is none that the product keeps for itself.
+    """
     version: str
     face: int
     """The number of the face that it is written for: ``gatehouse.FACE`` of that time."""
@@ -35,12 +39,19 @@ class Extension:
     models: Sequence[type[Any]] = ()
     blueprints: Sequence[Blueprint] = ()
     permissions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What each allows, in a few words, by its name: ``{"invoices:read": "See all invoices"}``."""
+    """What each allows, in a few words, by its name: ``{"invoices:read": "See all invoices"}``.
+
+    The first word is none of the product's. What roles hold of it counts for nothing while the extension is not listed.
+    """
     settings: type[Any] | None = None
-    """A frozen dataclass of ``setting(...)``: its field ``currency`` is read from ``ACME_INVOICES_CURRENCY``."""
+    """A frozen dataclass of ``setting(...)``: its field ``currency`` is read from ``ACME_INVOICES_CURRENCY``.
+
+    ``get_settings`` of the class returns them. An unknown name with that beginning stops the start.
+    """
     limits: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Its limits by their names: ``{"export": "10/minute"}`` is the default of ``RATELIMIT_ACME_INVOICES_EXPORT``."""
     commands: Sequence[click.Command] = ()
+    """They run in the application's context; none has a name of the product's."""
     migrations: Path | None = None
     """The folder of its migrations, a lineage of its own."""
     on_user_deletion: Mapping[type[Any], OnUserDeletion] = dataclasses.field(default_factory=dict)
@@ -53,4 +64,7 @@ class Extension:
     describe_users: Callable[[Collection[uuid.UUID]], Mapping[uuid.UUID, Json]] | None = None
     """Returns what stands under ``extensions.NAME`` in the JSON of each of these users; asked once for a page."""
     check_health: Callable[[], str | None] | None = None
-    """Returns what is wrong with it, or None; ``/readyz`` asks it."""
+    """Returns what is wrong with it, or None; ``/readyz`` asks it, in a thread, and waits for a second at most.
+
+    What it returns goes into the log; ``/readyz`` only says ``failing``.
+    """

@@ -26,6 +26,7 @@ from gatehouse.testing.fixtures import close
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from flask import Flask
 
@@ -113,9 +114,20 @@ def test_two_extensions_stand_side_by_side_in_the_order_of_the_list(make_with: C
     runner = app.test_cli_runner()
     listed = runner.invoke(args=["extension", "list", "--json"])
     assert [each["name"] for each in json.loads(listed.output)] == ["acme_stock", "acme_invoices"]
+    assert json.loads(listed.output)[0]["migrations"] is None
     assert "1 route, 1 permission, 3 settings, 1 limit, 1 command" in runner.invoke(args=["extension", "list"]).output
     browser = Factory(app).sign_in_with("goods:read")
     assert (browser.get("/api/v1/goods").status_code, browser.get(INVOICES).status_code) == (200, 403)
+
+
+def test_its_migrations_are_shown_with_the_one_that_is_needed(make_with: Callable[..., Flask], tmp_path: Path) -> None:
+    (tmp_path / "0001_nothing.py").write_text(
+        "revision = '0001'\ndown_revision = None\n\n\ndef upgrade() -> None: ...\n\n\ndef downgrade() -> None: ...\n"
+    )
+    runner = make_with(make_extension(migrations=tmp_path)).test_cli_runner()
+    (described,) = json.loads(runner.invoke(args=["extension", "list", "--json"]).output)
+    assert described["migrations"] == {"head": None, "wanted_head": "0001"}
+    assert "none, needs 0001" in runner.invoke(args=["extension", "list"]).output
 
 
 def test_what_a_role_holds_of_an_extension_counts_while_that_is_listed(make_with: Callable[..., Flask]) -> None:
