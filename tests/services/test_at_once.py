@@ -50,6 +50,12 @@ def run_at_once(app: Flask, *works: Callable[[], object]) -> list[object]:
     return outcomes
 
 
+def make_operator(app: Flask) -> Actor:
+    """Return the operator at the command line."""
+    with app.app_context():
+        return Actor.system()
+
+
 def act_on(user: Any, how: str) -> Callable[[], object]:
     """Return a deed that takes an administrator away, by an actor who was still one when it began."""
     actor = Actor(user_id=None, permissions=frozenset(PERMISSIONS))
@@ -103,7 +109,7 @@ def test_of_two_administrators_who_take_each_other_away_at_once_one_stays(
 
 def test_a_limit_that_is_changed_and_reset_at_once_is_one_or_the_other(make_app: Callable[..., Flask]) -> None:
     app = make_app(RATELIMIT_ENABLED="true")
-    actor = Actor.system()
+    actor = make_operator(app)
     for _ in range(ROUNDS):
         with app.app_context():
             ratelimits.change_limit("login", limits="7/hour", actor=actor)
@@ -120,7 +126,7 @@ def test_a_role_that_is_deleted_while_it_gets_a_limit_is_unknown_or_takes_it_alo
     make_app: Callable[..., Flask],
 ) -> None:
     app = make_app(RATELIMIT_ENABLED="true")
-    factory, actor = Factory(app), Actor.system()
+    factory, actor = Factory(app), make_operator(app)
     for number in range(ROUNDS):
         name = factory.role(name=f"temporary{number}").name
 
@@ -138,7 +144,7 @@ def test_a_role_that_is_deleted_while_it_gets_a_limit_is_unknown_or_takes_it_alo
 
 
 def test_a_role_that_is_deleted_while_it_is_given_and_taken_is_unknown_to_whoever_comes_later(app: Flask) -> None:
-    factory, actor = Factory(app), Actor.system()
+    factory, actor = Factory(app), make_operator(app)
     user = factory.user()
     for number in range(ROUNDS):
         name = factory.role(name=f"temporary{number}").name
@@ -163,7 +169,7 @@ def test_a_role_that_is_deleted_while_it_is_given_and_taken_is_unknown_to_whoeve
 
 
 def test_a_role_that_is_changed_while_two_delete_it_goes_once_and_is_unknown_to_the_others(app: Flask) -> None:
-    factory, actor = Factory(app), Actor.system()
+    factory, actor = Factory(app), make_operator(app)
     for number in range(ROUNDS):
         name = factory.role("users:read", "roles:read", name=f"passing{number}").name
 
@@ -181,7 +187,7 @@ def test_a_role_that_is_changed_while_two_delete_it_goes_once_and_is_unknown_to_
 def test_a_user_who_is_deleted_while_getting_a_role_and_a_session_is_unknown_to_whoever_comes_later(
     app: Flask,
 ) -> None:
-    factory, actor = Factory(app), Actor.system()
+    factory, actor = Factory(app), make_operator(app)
     role = factory.role("users:read").name
     for _ in range(ROUNDS):
         user = factory.user()
@@ -216,7 +222,7 @@ def test_only_an_address_that_is_there_already_is_called_taken(app: Flask, facto
 def test_another_constraint_that_is_violated_is_not_called_what_is_usual(
     app: Flask, factory: Factory, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user, actor = factory.user(), Actor.system()
+    user, actor = factory.user(), make_operator(app)
     client = Client(ip="127.0.0.1", user_agent="")
     email = "new@example.com"
     services: dict[str, Callable[[], object]] = {
