@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from app.environment import SettingsError
 from app.permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH
 
 from .collisions import Owned, find_collisions
@@ -26,6 +27,7 @@ def prepare_extensions(names: Sequence[str], given: Iterable[Extension], product
 
     Raises:
         ExtensionsRefused: they are not; the message names every fault.
+        SettingsError: a role has a limit that there is not, now that all are known.
     """
     faults: list[str] = []
     found = find_extensions(names, given, faults)
@@ -39,9 +41,11 @@ def prepare_extensions(names: Sequence[str], given: Iterable[Extension], product
         faults += _check_parts(offered, product, limits)
     # A fault elsewhere may be why a name is not known.
     if not faults:
-        faults += [*check_surroundings(offered, product), *check_role_limits(product, limits)]
+        faults += check_surroundings(offered, product)
     if faults:
         raise ExtensionsRefused(faults)
+    if wrong := list(check_role_limits(product, limits)):
+        raise SettingsError(wrong)
     return Extensions(found, settings=settings, limits=limits)
 
 

@@ -82,6 +82,9 @@ def test_limits_of_roles_are_refused_by_name_with_those_that_there_are() -> None
         assert find_faults(RATELIMIT_ROLES=wrong) == ["RATELIMIT_ROLES"]
     with pytest.raises(SettingsError, match="default, login, login-address, register; there is none called typo"):
         load_extensions(read(RATELIMIT_ROLES="staff.typo=5/minute"))
+    # Without an extension it is no fault of one.
+    with pytest.raises(SettingsError, match=r"^The settings are wrong"):
+        load_extensions(read(RATELIMIT_ROLES="staff.typo=5/minute"))
     # What is wrong with one setting is no fault of the other.
     assert find_faults(RATELIMIT_ROLES="staff.login=9/minute", RATELIMIT_LOGIN="often") == ["RATELIMIT_LOGIN"]
 

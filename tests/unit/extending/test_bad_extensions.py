@@ -39,7 +39,7 @@ def find_faults(*given: Extension, **environ: str) -> list[str]:
     """Return what stops the start."""
     try:
         load_extensions(Settings.from_environ(TEST_ENVIRON | environ), given)
-    except ExtensionsRefused as error:
+    except SettingsError as error:
         return error.faults
     return []
 
