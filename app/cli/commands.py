@@ -8,11 +8,13 @@ from .config import config_group
 from .doctor import doctor_command
 from .extension import extension_group
 from .ratelimit import ratelimit_group
+from .removal import remove_command
 from .role import role_group
 from .setup import setup_command
 from .transfer import export_users, import_users
 from .user import user_group
 
+extension_group.add_command(remove_command)
 user_group.add_command(export_users)
 user_group.add_command(import_users)
 

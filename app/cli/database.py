@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from alembic.config import Config
+from click.exceptions import Exit
 from flask import g
 from flask.cli import with_appcontext
 from flask_migrate import cli as flask_migrate_cli
@@ -15,14 +16,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.database import DatabaseUnavailable
 from app.extensions import get_extensions
 
-from .migrations import Lineage, explain_failures, list_lineages, make_lineage, upgrade_database
-from .terminal import Failure, say
+from .downgrades import refuse_downgrade
+from .migrations import Lineage, explain_failures, find_revisions, list_lineages, make_lineage, upgrade_database
+from .terminal import Failure, say, spell_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What speaks of all owners where none is named; the others mean the product.
 _OF_ALL: Final = frozenset({"check", "current", "heads"})
+# What compares the models with tables that have all migrations.
+_AT_HEAD: Final = frozenset({"check", "migrate"})
 _OF_NOBODY: Final = frozenset({"init", "list-templates"})
 _LINEAGE: Final = "lineage"
 
@@ -60,22 +64,50 @@ class _Command(click.Command):
             if name == "upgrade" and options["revision"] == "head" and not options["sql"]:
                 upgrade_database(None if chosen is None else [chosen], tag=options["tag"], x_arg=options["x_arg"])
                 return
-            for lineage in list_lineages() if is_all else [chosen or Lineage()]:
-                if is_all and len(list_lineages()) > 1:
-                    say(f"{lineage.title}:")
-                self._run_one(lineage, options)
+            lineages = list_lineages() if is_all else [chosen or Lineage()]
+            codes = [self._run_one(lineage, options, has_title=len(lineages) > 1) for lineage in lineages]
+            if any(codes):
+                raise Exit(max(codes))
         except DatabaseUnavailable as error:
-            raise Failure(f"{error.detail} For details: flask --app run doctor") from error
+            raise Failure(f"{error.detail} For details: {spell_command('doctor')}") from error
         except SQLAlchemyError as error:
             raise Failure(
-                f"The database failed ({type(error).__name__}). For details: flask --app run doctor"
+                f"The database failed ({type(error).__name__}). For details: {spell_command('doctor')}"
             ) from error
 
-    def _run_one(self, lineage: Lineage, options: dict[str, Any]) -> None:
+    def _run_one(self, lineage: Lineage, options: dict[str, Any], *, has_title: bool) -> int:
+        """Run the command for one lineage and return its exit code."""
+        if has_title:
+            say(f"{lineage.title}:")
+        if self.name in _AT_HEAD:
+            _refuse_behind(lineage)
+        elif self.name == "downgrade" and not options["sql"]:
+            refuse_downgrade(lineage, options["revision"])
         setattr(g, _LINEAGE, lineage)
         callback: Callable[..., Any] = self._original.callback  # type: ignore[assignment] # each has one
-        with explain_failures(lineage):
-            callback(**options)
+        try:
+            with explain_failures(lineage):
+                callback(**options)
+        except SystemExit as error:
+            return int(error.code or 0)
+        return 0
+
+
+def _refuse_behind(lineage: Lineage) -> None:
+    """Refuse to compare models with tables that are not at the latest migration.
+
+    Raises:
+        Failure: saying how to get there.
+    """
+    revisions = find_revisions(lineage)
+    obstacle = revisions.find_obstacle()
+    if obstacle:
+        raise Failure(obstacle)
+    if not revisions.is_current:
+        raise Failure(
+            f"The tables of {lineage.title} are at {revisions.current or 'none'}, but its migrations end with"
+            f" {revisions.wanted}. First: {spell_command(f'db upgrade{lineage.option}')}"
+        )
 
 
 def _find_lineage(name: str | None) -> Lineage | None:

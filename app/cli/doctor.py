@@ -19,8 +19,8 @@ from app.extensions import db, get_extensions, get_settings, limiter
 from app.ratelimit import RateLimitStoreAway
 from app.services import admins
 
-from .migrations import Revisions, find_revisions
-from .terminal import OperatorCommand, Report, spell_command
+from .migrations import Revisions, find_revisions, list_lineages, list_unloaded_tables, list_unmet_needs
+from .terminal import Failure, OperatorCommand, Report, spell_command
 
 # Where an application with wrong settings keeps what is wrong.
 FAULTS: Final = "settings_faults"
@@ -199,7 +199,11 @@ def _check_database(settings: Settings) -> Iterator[Finding]:
         yield schema
         if schema.status != OK:
             return
+        yield from _check_extensions()
         has_admin = admins.has_active_admin()
+    except Failure as error:
+        yield Finding("migrations", FAULT, error.message, code="schema_unreadable")
+        return
     except (SQLAlchemyError, DatabaseUnavailable) as error:
         yield Finding(
             "database",
@@ -244,21 +248,42 @@ def _describe_hosts(diagnoses: Sequence[Diagnosis]) -> Iterator[Finding]:
             yield Finding("database", status, message, diagnosis.remedy, code=diagnosis.cause)
 
 
+def _check_extensions() -> Iterator[Finding]:
+    for lineage in list_lineages()[1:]:
+        yield dataclasses.replace(_describe_schema(find_revisions(lineage)), check=f"migrations of {lineage.owner}")
+    for need in list_unmet_needs():
+        yield Finding("extension", FAULT, need, code="schema_needs_product")
+    for name, tables in list_unloaded_tables():
+        message = f"{name} is not loaded, but has tables: {', '.join(tables)}."
+        remedy = f"List it in APP_EXTENSIONS, or drop them: {spell_command(f'extension remove {name} --with-data')}"
+        yield Finding("extension", WARNING, message, remedy, code="extension_unloaded")
+
+
 def _describe_schema(revisions: Revisions) -> Finding:
-    upgrade = spell_command("setup")
     if revisions.is_current:
         return Finding("migrations", OK, f"At {revisions.wanted}, the latest one.")
+    code, message, remedy = _find_schema_fault(revisions)
+    return Finding("migrations", FAULT, message, remedy, code=code)
+
+
+def _find_schema_fault(revisions: Revisions) -> tuple[str, str, str]:
+    """Return the code, what is wrong and what to do about it."""
+    upgrade, option = spell_command("setup"), revisions.lineage.option
+    if not revisions.are_joined:
+        message = f"They end in {revisions.wanted}, one beside the other."
+        return "schema_heads", message, f"{revisions.joining_command} and then {upgrade}"
     if revisions.is_interrupted:
-        message = "A migration ended half-way; the next run finishes it first."
-        return Finding("migrations", FAULT, message, upgrade, code="schema_interrupted")
+        return "schema_interrupted", "A migration ended half-way; the next run finishes it first.", upgrade
+    if revisions.unversioned_tables:
+        message = f"Which one its tables are at is not known: {', '.join(revisions.unversioned_tables)}."
+        return "schema_unversioned", message, spell_command(f"db stamp{option} REVISION")
     if revisions.current is None:
-        return Finding("migrations", FAULT, "The database has no tables yet.", upgrade, code="schema_none")
+        return "schema_none", "The database has no tables yet.", upgrade
     if revisions.is_ahead:
         message = f"At {revisions.current}, which this version does not know; it knows {revisions.wanted}."
-        remedy = f"Run the newer version again, or with it: {spell_command(f'db downgrade {revisions.wanted}')}"
-        return Finding("migrations", FAULT, message, remedy, code="schema_ahead")
-    message = f"At {revisions.current}, but {revisions.wanted} is needed."
-    return Finding("migrations", FAULT, message, upgrade, code="schema_behind")
+        downgrade = spell_command(f"db downgrade{option} {revisions.wanted}")
+        return "schema_ahead", message, f"Run the newer version again, or with it: {downgrade}"
+    return "schema_behind", f"At {revisions.current}, but {revisions.wanted} is needed.", upgrade
 
 
 def _check_store(settings: Settings) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Which migration the tables of each owner are at, and how to apply the missing ones: the product first."""
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from app.extending.tables import find_owner, is_bookkeeping, list_migrated, name
 from app.extensions import db, get_extensions, get_settings
 from app.models import list_product_tables
 
-from .terminal import Failure
+from .terminal import Failure, spell_command
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Lineage:
     def configure(self, config: Config) -> Config:
         """Make ``config`` one of these migrations."""
         config.attributes["lineage"] = self
+        config.stdout = sys.stdout  # by default the one that there was when Alembic was imported
         if self.versions is not None:
             config.set_main_option("path_separator", "newline")
             config.set_main_option("version_locations", str(self.versions).replace("%", "%%"))
@@ -64,16 +66,16 @@ class Lineage:
         """Return the migrations as Alembic reads them.
 
         Raises:
-            Failure: two of them have the same number.
+            Failure: a file cannot be read, two have the same number, or one follows none that is there.
         """
         script = ScriptDirectory.from_config(self.make_config())
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Revision .* is present more than once", category=UserWarning)
+            warnings.filterwarnings("error", module="alembic", category=UserWarning)
             try:
-                script.get_heads()
-            except UserWarning as error:
-                message = f"The migrations of {self.title}: {error}. Give one of them another number."
-                raise Failure(message) from error
+                list(script.walk_revisions())
+            except Exception as error:
+                message = f"The migrations of {self.title} cannot be read: {type(error).__name__}: {error}"
+                raise Failure(f"{message}. Correct them in {self.versions or script.versions}.") from error
         return script
 
 
@@ -96,7 +98,7 @@ class Revisions:
     @property
     def is_current(self) -> bool:
         """Whether there is nothing to apply."""
-        return self.current == self.wanted and not self.is_interrupted and self.are_joined
+        return (self.current or "") == self.wanted and not self.is_interrupted and self.are_joined
 
     def find_obstacle(self) -> str | None:
         """Return why nothing can be applied, and what to do about it; None where all is well."""
@@ -109,19 +111,19 @@ class Revisions:
         if self.is_ahead:
             return (
                 f"A newer version of {lineage.title} has changed the database. It is at {self.current}; this one knows"
-                f" {self.wanted}. For details: flask --app run doctor"
+                f" {self.wanted}. For details: {spell_command('doctor')}"
             )
         if self.unversioned_tables:
             return (
                 f"The database has tables of {lineage.title} ({', '.join(self.unversioned_tables)}), but does not say"
-                f" which migration they are at. If you know: flask --app run db stamp{lineage.option} REVISION"
+                f" which migration they are at. If you know: {spell_command(f'db stamp{lineage.option} REVISION')}"
             )
         return None
 
     @property
     def joining_command(self) -> str:
         """What joins several latest migrations."""
-        return f'flask --app run db merge{self.lineage.option} -m "Join migrations" heads'
+        return spell_command(f'db merge{self.lineage.option} -m "Join migrations" heads')
 
 
 def list_lineages() -> list[Lineage]:

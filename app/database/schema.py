@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import pymysql
 import sqlalchemy as sa
 from alembic.operations import Operations
 
+from .engine import lift_time_limits
 from .faults import DatabaseUnavailable
 from .locks import LockTimeout
 
@@ -61,6 +62,21 @@ def find_orphans(connection: sa.Connection | None) -> list[str]:
     if connection is None or connection.dialect.name != "sqlite":
         return []
     return sorted({str(row[0]) for row in connection.exec_driver_sql("PRAGMA foreign_key_check")})
+
+
+def drop_tables(engine: sa.Engine, names: Collection[str]) -> None:
+    """Drop the tables of these names, those of them that there are, in an order that their references allow."""
+    with engine.connect().execution_options(is_write=True) as connection:
+        lift_time_limits(connection)
+        if connection.dialect.name == "sqlite":
+            # Those of a virtual table go with it, and not without it.
+            query = "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'"
+            for name in set(connection.exec_driver_sql(query).scalars()).intersection(names):
+                connection.exec_driver_sql(f'DROP TABLE "{name}"')
+        metadata = sa.MetaData()
+        metadata.reflect(connection, only=lambda name, _: name in names)
+        metadata.drop_all(connection, tables=[table for table in metadata.sorted_tables if table.name in names])
+        connection.commit()
 
 
 @contextmanager

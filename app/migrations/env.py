@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+import sqlalchemy as sa
 from alembic import context
 from alembic.runtime.migration import MigrationContext
 
@@ -32,12 +33,12 @@ def run_migrations(lineage: Lineage) -> None:
     # Two servers that start at once must not both create the tables.
     is_locked = context.config.attributes.get("is_locked", False)
     with nullcontext() if is_locked else hold_lock(db.engine, "migrations"):
-        retry_while_locked(lambda: _migrate(lineage))
+        retry_while_locked(lambda: _migrate(lineage, context.config.attributes.get("engine", db.engine)))
 
 
-def _migrate(lineage: Lineage) -> None:
+def _migrate(lineage: Lineage, engine: sa.Engine) -> None:
     with (
-        db.engine.connect().execution_options(is_write=True) as connection,
+        engine.connect().execution_options(is_write=True) as connection,
         keeping_referring_rows(connection),
     ):
         lift_time_limits(connection)
@@ -55,7 +56,8 @@ def _migrate(lineage: Lineage) -> None:
             include_object=autogenerate.is_owned,
             process_revision_directives=autogenerate.process,
             render_item=autogenerate.render,
-            render_as_batch=connection.dialect.name == "sqlite",
+            # What is written on one database runs on the others; SQLite knows no other way to change a column.
+            render_as_batch=True,
         )
         with context.begin_transaction():
             progress = name_progress_table(lineage.version_table)
