@@ -18,7 +18,7 @@ from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
 from .extensions import get_permissions
 from .permissions import BUILT_IN_ROLES, ROLE_NAME_MAX_LENGTH, find_allowed
-from .search import SearchText, make_search_text
+from .search import Searched
 
 NAME_MAX_LENGTH = 200
 DESCRIPTION_MAX_LENGTH = 500
@@ -42,6 +42,16 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime.datetime: UtcDateTime(), uuid.UUID: sa.Uuid()}
 
 
+class Model(Base):
+    """A base for models with a key and the usual times of their own."""
+
+    __abstract__ = True
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7, sort_order=-1)
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now, sort_order=1)
+    updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now, sort_order=1)
+
+
 user_roles = sa.Table(
     "user_roles",
     Base.metadata,
@@ -50,22 +60,16 @@ user_roles = sa.Table(
 )
 
 
-def _make_search_text(context: Any) -> str:  # noqa: ANN401 - SQLAlchemy's context of one INSERT
-    values = context.get_current_parameters()
-    return make_search_text(values["name"], values["email"])
-
-
-class User(Base):
+class User(Searched, Base):
     """A person with an account."""
 
     __tablename__ = "users"
+    __searched__ = ("name", "email")
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH), unique=True)
     name: Mapped[str] = mapped_column(ExactString(NAME_MAX_LENGTH), default="")
     password_hash: Mapped[str | None] = mapped_column(sa.String(255))
-    # What users are found by; the databases keep their indexes in step with it.
-    search_text: Mapped[str] = mapped_column(SearchText, default=_make_search_text, server_default="", deferred=True)
     is_active: Mapped[bool] = mapped_column(default=True)
     email_verified_at: Mapped[datetime.datetime | None]
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
@@ -192,11 +196,3 @@ def list_product_tables() -> frozenset[str]:
     package = __name__.rpartition(".")[0]
     mappers = (mapper for mapper in Base.registry.mappers if mapper.class_.__module__.startswith(f"{package}."))
     return _DECLARED.union(str(mapper.local_table.name) for mapper in mappers)  # type: ignore[attr-defined] # a table
-
-
-@sa.event.listens_for(User, "before_update")
-def _keep_search_text(_mapper: object, _connection: object, user: User) -> None:
-    """Keep what a user is found by in step with name and e-mail."""
-    changed = sa.inspect(user).attrs
-    if changed.name.history.has_changes() or changed.email.history.has_changes():
-        user.search_text = make_search_text(user.name, user.email)

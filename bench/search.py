@@ -106,7 +106,13 @@ def find_page(engine: sa.Engine, order: str, query: str | None) -> None:
     with Session(engine) as session:
         if query is not None:
             condition = choose_condition(
-                session, query, page=page, page_size=PAGE_SIZE, column=users.c.search_text, key=users.c.id
+                session,
+                query,
+                page=page,
+                page_size=PAGE_SIZE,
+                column=users.c.search_text,
+                key=users.c.id,
+                has_index=True,
             )
             page = page.where(condition)
         session.execute(page.limit(PAGE_SIZE)).all()

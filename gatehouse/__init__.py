@@ -18,21 +18,24 @@ from app.cli.terminal import Failure, OperatorCommand, OperatorGroup, Report, ma
 from app.clock import now
 from app.config import Settings, load_settings
 from app.database import refuse_duplicate
-from app.database.types import ExactString, UtcDateTime
+from app.database.types import EnumString, ExactDecimal, ExactString, UtcDateTime
 from app.environment import SettingsError, parse_bool, parse_choice, parse_int, parse_text, setting, split_list
 from app.extending import FACE, Extension
 from app.extensions import db, get_settings, retried, transaction
+from app.http.csv_files import answer_csv
 from app.http.limits import user
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
-from app.models import Base, User
+from app.models import Base, Model, User
 from app.ratelimit import address, exempt, rate_limit
 from app.schemas import Changes, Input, Output, PageQuery
-from app.schemas.values import Flag, Instant, Text, Whole
+from app.schemas.values import Amount, Choice, Date, Flag, Instant, QueryFlag, Text, Whole, WholeNumber
+from app.search import Searched, SearchIndex
 from app.security import Actor, PermissionMissing, public, requires
 from app.services import audit
-from app.services.pages import InvalidCursor, Listing, Page, Sort
-from app.services.rows import claim, get_row, owned_by, refuse_to_give_away
+from app.services.cursors import InvalidCursor, Sort
+from app.services.pages import Listing, Page
+from app.services.rows import check_reference, claim, get_row, owned_by, refuse_to_give_away
 from app.utils import AppError, Conflict, Forbidden, InvalidInput, NotFound
 
 __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
@@ -42,18 +45,19 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     "Settings", "SettingsError", "load_settings", "setting", "get_settings",
     "parse_bool", "parse_choice", "parse_int", "parse_text", "split_list",
     # Tables
-    "Base", "User", "ExactString", "UtcDateTime", "uuid7", "now",
+    "Base", "Model", "User", "EnumString", "ExactDecimal", "ExactString", "UtcDateTime", "uuid7", "now",
     "db", "retried", "transaction", "refuse_duplicate",
     # Lists
-    "Listing", "Page", "Sort", "InvalidCursor",
+    "Listing", "Page", "Sort", "InvalidCursor", "Searched", "SearchIndex",
     # Routes and who may call them
-    "Blueprint", "public", "requires", "PermissionMissing", "Actor", "get_actor",
-    # Own rows
-    "get_row", "owned_by", "claim", "refuse_to_give_away",
+    "Blueprint", "public", "requires", "PermissionMissing", "Actor", "get_actor", "answer_csv",
+    # Rows, and whose they are
+    "get_row", "check_reference", "owned_by", "claim", "refuse_to_give_away",
     # Limits
     "rate_limit", "address", "user", "exempt",
     # JSON
-    "Input", "Changes", "Output", "PageQuery", "Flag", "Instant", "Text", "Whole",
+    "Input", "Changes", "Output", "PageQuery", "Amount", "Choice", "Date", "Flag", "Instant", "QueryFlag", "Text",
+    "Whole", "WholeNumber",
     # Commands
     "OperatorCommand", "OperatorGroup", "Report", "Failure", "make_table",
     # The audit trail

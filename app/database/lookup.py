@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 # The execution option of an engine whose look-ups may be prepared statements.
 PREPARES: Final = "prepares"
+# The numbers of PostgreSQL's types.
+_FLOAT8: Final = 701
+_NUMERIC: Final = 1700
 _VALUE: Final = "value"
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _NOT_PREPARED: Final = "26000"  # invalid_sql_statement_name
@@ -115,12 +118,19 @@ class _DriverQuery:
         types = {name: compiled.binds[name].type.dialect_impl(dialect) for name in self.defaults}
         binders = ((name, type_.bind_processor(dialect)) for name, type_ in types.items())
         self.binders: list[tuple[str, _Convert]] = [(name, bind) for name, bind in binders if bind is not None]
-        converters = (
-            column.type.dialect_impl(dialect).result_processor(dialect, None) for column in statement.selected_columns
-        )
+        converters = (_find_converter(column.type, dialect) for column in statement.selected_columns)
         self.converters: list[tuple[int, _Convert]] = [
             (place, convert) for place, convert in enumerate(converters) if convert is not None
         ]
+
+
+def _find_converter(column_type: sa.types.TypeEngine[Any], dialect: sa.Dialect) -> _Convert | None:
+    """Return what makes a value of ``column_type`` of what the driver returned, if anything has to."""
+    implemented = column_type.dialect_impl(dialect)
+    inner = getattr(implemented, "impl_instance", implemented)
+    # PostgreSQL's numbers alone ask what the driver said they are.
+    oid = _FLOAT8 if isinstance(inner, sa.Float) else _NUMERIC if isinstance(inner, sa.Numeric) else None
+    return implemented.result_processor(dialect, oid)
 
 
 class _PostgresQuery(_DriverQuery):

@@ -12,12 +12,13 @@ import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
-from app.schemas import ProblemOutput
+from app.schemas import Output, ProblemOutput
 from app.schemas.values import Text
 from app.security import FRESH_SECONDS, Guard, find_guard
 from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
 from .bodies import StrictParser
+from .csv_files import CSV_CONTENT_TYPE
 from .document import finish_document
 from .resources import KEY, Resource, declare_resource, describe_resource, find_resource
 
@@ -95,6 +96,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
             return answer  # type: ignore[return-value] # with the view's own parameters
 
         return decorate
+
+    def csv(self, schema: type[Output]) -> Callable[[View], View]:
+        """Document that the view answers with a CSV file, made by ``answer_csv`` with the same ``schema``."""
+        description = f"A line for each row, in the columns {', '.join(schema().dump_fields)}."
+        return self.response(200, {"type": "string"}, content_type=CSV_CONTENT_TYPE, description=description)
 
     def raises(self, *errors: type[AppError]) -> Callable[[View], View]:
         """Document that the view may answer with ``errors``."""

@@ -6,7 +6,7 @@ from app.http.openapi import Blueprint
 from app.schemas import AuditPageOutput, AuditQuery
 from app.security import requires
 from app.services import audit
-from app.services.pages import InvalidCursor
+from app.services.cursors import InvalidCursor
 
 blueprint = Blueprint("audit", __name__, url_prefix="/api/v1/audit", description="Who did what")
 

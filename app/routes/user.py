@@ -14,7 +14,7 @@ from app.security import HashingBusy, ReauthenticationRequired, WeakPassword, re
 from app.services import accounts, sessions, users
 from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
-from app.services.pages import InvalidCursor
+from app.services.cursors import InvalidCursor
 from app.services.roles import RoleNotFound, UngrantablePermission
 from app.services.users import TargetOutranksActor
 

@@ -1,12 +1,15 @@
 """The fields of the schemas: strict about types, characters and lengths."""
 
 import datetime
+import decimal
+import enum
 import re
 import unicodedata
 from typing import Any, Final
 
 from marshmallow import ValidationError, fields, validate
 
+from app.database.types import ExactDecimal
 from app.emails import EMAIL_MAX_LENGTH, NFC_SHRINKS_BY, canonicalize_email
 from app.extensions import get_permissions
 from app.models import LIMITS_MAX_LENGTH
@@ -203,3 +206,103 @@ class Permissions(fields.List[str]):
     def __init__(self, **options: Any) -> None:
         names = fields.String(validate=_Declared())
         super().__init__(names, validate=validate.Length(max=PERMISSIONS_MAX), **options)
+
+
+class QueryFlag(fields.Boolean):
+    """``true`` or ``false`` in a query."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(truthy={"true"}, falsy={"false"}, **kwargs)
+
+
+class WholeNumber(fields.Integer):
+    """A whole number in a body, from ``at_least`` to ``at_most``: no text, no fraction, and not true or false."""
+
+    def __init__(self, *, at_least: int = -(2**31), at_most: int = 2**31 - 1, **kwargs: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=at_least, max=at_most), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if type(value) is not int:
+            raise self.make_error("invalid", input=value)
+        number: int = super()._deserialize(value, attr, data, **kwargs)
+        return number
+
+
+class Amount(fields.Field[decimal.Decimal]):
+    """A decimal number such as an amount of money, as text with all its places: ``"12.50"``.
+
+    A number in JSON is refused: most programs would have made a float of it on the way, and lost cents.
+    """
+
+    default_error_messages = {  # noqa: RUF012 - Marshmallow's name and type for it
+        "text": 'Send this as text with a point, such as "{example}": programs round numbers.',
+        "invalid": "This is not a number such as {example}.",
+        "too_long": "At most {digits} digits, {places} of them behind the point.",
+        "range": "This must be from {at_least} to {at_most}.",
+    }
+
+    def __init__(
+        self,
+        *,
+        digits: int = 12,
+        places: int = 2,
+        at_least: decimal.Decimal | int | None = None,
+        at_most: decimal.Decimal | int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._type = ExactDecimal(digits, places)
+        biggest = decimal.Decimal(10 ** (digits - places)) - decimal.Decimal(1).scaleb(-places)
+        self._at_least = -biggest if at_least is None else decimal.Decimal(at_least)
+        self._at_most = biggest if at_most is None else decimal.Decimal(at_most)
+        behind = rf"(\.[0-9]{{1,{places}}})?" if places else ""
+        self._pattern = re.compile(rf"-?[0-9]{{1,{digits - places}}}{behind}")
+        self._example = self._write(min(max(decimal.Decimal("12.5"), self._at_least), self._at_most))
+        metadata = {
+            "type": "string",
+            "format": "decimal",
+            "pattern": f"^{self._pattern.pattern}$",
+            "example": self._example,
+            "description": f"From {self._at_least} to {self._at_most}.",
+        }
+        super().__init__(metadata=metadata | kwargs.pop("metadata", {}), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> decimal.Decimal:
+        del attr, data, kwargs
+        if not isinstance(value, str):
+            raise self.make_error("text", example=self._example)
+        if not self._pattern.fullmatch(value):
+            is_number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value)
+            key = "too_long" if is_number else "invalid"
+            raise self.make_error(key, example=self._example, digits=self._type.digits, places=self._type.places)
+        number = self._type.check(decimal.Decimal(value))
+        if not self._at_least <= number <= self._at_most:
+            raise self.make_error("range", at_least=self._at_least, at_most=self._at_most)
+        return number
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        del attr, obj, kwargs
+        return None if value is None else self._write(value)
+
+    def _write(self, number: decimal.Decimal) -> str:
+        return f"{number:.{self._type.places}f}"
+
+
+class Choice(fields.Enum[Any]):
+    """A member of an enumeration of strings, as its value."""
+
+    def __init__(self, members: type[enum.StrEnum], **kwargs: Any) -> None:
+        super().__init__(members, by_value=fields.String, **kwargs)
+
+
+class Date(fields.Date):
+    """A day as RFC 3339 has it: ``2026-01-31``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(format="iso", **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime.date:
+        # Python would also take 20260131 and 2026-W05-6.
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value, re.ASCII):
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+        day: datetime.date = super()._deserialize(value, attr, data, **kwargs)
+        return day

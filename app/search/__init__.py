@@ -10,4 +10,5 @@ migrations). What matches is defined without any of them: every word of the quer
 
 from .conditions import choose_condition
 from .index import SearchIndex, is_search_object
+from .searched import Searched
 from .text import SearchText, make_search_text

@@ -1,5 +1,6 @@
 """Which rows a query finds, as a condition for each database."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -55,6 +56,7 @@ def choose_condition(
     page_size: int,
     column: sa.ColumnElement[str],
     key: sa.ColumnElement[Any],
+    has_index: bool,
 ) -> sa.ColumnElement[bool]:
     """Return the condition under which a row is found by ``query``, in the form that gives this page sooner.
 
@@ -64,11 +66,12 @@ def choose_condition(
     page, walking it is.
 
     ``page`` selects the rows in the order asked for, behind the cursor and with all other conditions; so many of them
-    are wanted as ``page_size`` says. ``column`` is the search text of a table with the primary key ``key``.
+    are wanted as ``page_size`` says. ``column`` is the search text of a table with the primary key ``key``; where that
+    has no ``SearchIndex``, walking is all there is.
     """
     terms = make_terms(query)
-    if not terms:
-        return sa.false()
+    if not terms or not has_index:
+        return has_terms(column, terms)
     walk = page.with_only_columns(column.label("text"), maintain_column_froms=True).limit(WALK_ROWS).subquery()
     found = sa.select(sa.literal(1)).where(has_terms(walk.c.text, terms)).limit(page_size).subquery()
     count = session.scalar(sa.select(sa.func.count()).select_from(found))
@@ -87,17 +90,20 @@ def _find_before_sorting(page: sa.Select[Any], *, page_size: int, key: sa.Column
     PostgreSQL takes the matches for evenly spread, and so for a few steps away in the order asked for: it would walk
     that order and take each row's text apart. That this is far is known here. It does not look through OFFSET.
     """
-    order = [
-        (clause.element, clause.modifier) if isinstance(clause, sa.UnaryExpression) else (clause, None)
-        for clause in page._order_by_clauses  # noqa: SLF001 - there is no public way to ask
-    ]
+    order = [_take_apart(clause) for clause in page._order_by_clauses]  # noqa: SLF001 - there is no public way to ask
     labels = [element.label(f"order_{number}") for number, (element, _) in enumerate(order)]
     found = page.order_by(None).with_only_columns(key.label("key"), *labels).offset(0).subquery()
     columns = [found.c[label.name] for label in labels]
     return (
         sa.select(found.c.key)
-        .order_by(
-            *(column.desc() if modifier else column for column, (_, modifier) in zip(columns, order, strict=True))
-        )
+        .order_by(*(modify(column) for column, (_, modify) in zip(columns, order, strict=True)))
         .limit(page_size)
     )
+
+
+def _take_apart(clause: Any) -> tuple[Any, Callable[[Any], Any]]:  # noqa: ANN401 - a clause of SQLAlchemy's
+    """Return what ``clause`` sorts by, and what makes the like of it for another column: DESC, NULLS FIRST or both."""
+    if not isinstance(clause, sa.UnaryExpression):
+        return clause, lambda column: column
+    element, modify = _take_apart(clause.element)
+    return element, lambda column: sa.UnaryExpression(modify(column), modifier=clause.modifier)

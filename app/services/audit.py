@@ -13,7 +13,8 @@ from app.models import AuditEntry
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.security import Actor
 
-from .pages import Listing, Page, Sort
+from .cursors import Sort
+from .pages import Listing, Page
 
 # Few enough for little memory, many enough that a trail of 200,000 entries takes a few dozen looks.
 ABOUT_PAGE: Final = 5000

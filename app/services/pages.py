@@ -1,21 +1,17 @@
 """Pages of a list, walked by key: no page gets slower with its number, none skips or repeats a row."""
 
-import base64
 import dataclasses
-import datetime
-import json
-import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database import Query
-from app.database.types import UtcDateTime
 from app.extensions import db
 from app.search import choose_condition
-from app.utils import InvalidInput
+
+from .cursors import Sort, is_nullable, read_cursor, write_cursor
 
 Row = TypeVar("Row")
 Filter: TypeAlias = Callable[[Any], sa.ColumnElement[bool]]
@@ -25,6 +21,7 @@ Filter: TypeAlias = Callable[[Any], sa.ColumnElement[bool]]
 _AFTER: Final = "after_value"
 _AFTER_KEY: Final = "after_key"
 _LIMIT: Final = "row_limit"
+WALK_ROWS: Final = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,26 +30,6 @@ class Page(Generic[Row]):
 
     items: Sequence[Row]
     next_cursor: str | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sort:
-    """An order: a column, then the key among its equals, unless it has none. ``name`` goes into the cursor."""
-
-    name: str
-    column: InstrumentedAttribute[Any]
-    key: InstrumentedAttribute[uuid.UUID]
-    is_descending: bool = False
-    is_unique: bool = False
-
-
-class InvalidCursor(InvalidInput):
-    """The cursor was not made by this list in this order."""
-
-    detail = "Take the cursor from next_cursor of the page before, with the same sort."
-
-    def __init__(self) -> None:
-        super().__init__(errors={"cursor": [type(self).detail]})
 
 
 class Listing(Generic[Row]):
@@ -65,12 +42,17 @@ class Listing(Generic[Row]):
         row: type[Row] | None = None,
         filters: Mapping[str, Filter],
         searched: InstrumentedAttribute[str] | None = None,
+        has_search_index: bool = False,
     ) -> None:
-        """``row`` is a named tuple of the query's columns; ``searched`` the column of search text, if there is one."""
+        """``row`` is a named tuple of the query's columns; ``searched`` the column of search text, if there is one.
+
+        Without a ``SearchIndex`` of its table a search reads the whole of it, which a few thousand rows bear.
+        """
         self._query = query
         self._row = row
         self._filters = filters
         self._searched = searched
+        self._has_search_index = has_search_index
         self._queries: dict[tuple[str, ...], Query[Row]] = {}
 
     def get_page(
@@ -88,8 +70,10 @@ class Listing(Generic[Row]):
             raise LookupError(f"this listing has no filter {', '.join(sorted(unknown))}")
         parameters: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         if cursor is not None:
-            parameters[_AFTER], parameters[_AFTER_KEY] = _decode_cursor(cursor, sort)
-        shape = (sort.name, *parameters)
+            after, parameters[_AFTER_KEY] = read_cursor(cursor, sort)
+            if after is not None:
+                parameters[_AFTER] = after
+        shape = (db.engine.dialect.name, sort.name, *parameters)
         query = self._queries.get(shape)
         if query is None:
             query = self._queries[shape] = self._make_query(sort, parameters)
@@ -97,7 +81,17 @@ class Listing(Generic[Row]):
         parameters[_LIMIT] = limit + 1
         rows = self._search(search, query, sort, parameters) if search else db.fetch(query, parameters)
         page = rows[:limit]
-        return Page(page, _encode_cursor(page[-1], sort) if len(rows) > limit else None)
+        return Page(page, write_cursor(page[-1], sort) if len(rows) > limit else None)
+
+    def walk(self, sort: Sort, *, search: str | None = None, **values: object) -> Iterator[Sequence[Row]]:
+        """Yield the rows of all pages, page by page; no connection is held between two of them."""
+        cursor: str | None = None
+        while True:
+            page = self.get_page(sort, limit=WALK_ROWS, cursor=cursor, search=search, **values)
+            yield page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def _search(self, text: str, query: Query[Row], sort: Sort, parameters: Mapping[str, Any]) -> list[Row]:
         """Return the rows of ``query`` that are found by ``text``."""
@@ -112,6 +106,7 @@ class Listing(Generic[Row]):
                 page_size=parameters[_LIMIT],
                 column=self._searched.expression,
                 key=sort.key.expression,
+                has_index=self._has_search_index,
             )
             return [query.make_row(row) for row in reading.connection().execute(page.where(condition))]
 
@@ -121,12 +116,20 @@ class Listing(Generic[Row]):
         for name, make_condition in self._filters.items():
             if name in names:
                 query = query.where(make_condition(_make_parameter(name)))
-        if _AFTER in names:
-            query = query.where(_make_bound(sort))
+        if _AFTER_KEY in names:
+            query = query.where(_make_bound(sort) if _AFTER in names else _make_bound_behind_null(sort))
         # A second column behind one without equals would keep MySQL from walking its index.
         columns = (sort.column,) if sort.is_unique else (sort.column, sort.key)
-        query = query.order_by(*(column.desc() if sort.is_descending else column for column in columns))
+        query = query.order_by(*(_make_order(column, is_descending=sort.is_descending) for column in columns))
         return Query(query.limit(sa.bindparam(_LIMIT, type_=sa.Integer, required=False)), row=self._row)
+
+
+def _make_order(column: InstrumentedAttribute[Any], *, is_descending: bool) -> sa.ColumnElement[Any]:
+    """Return the order by ``column`` in which NULL is less than any value, as the others have it without being told."""
+    order = column.desc() if is_descending else column.expression
+    if not is_nullable(column) or db.engine.dialect.name != "postgresql":
+        return order
+    return order.nulls_last() if is_descending else order.nulls_first()
 
 
 def _make_bound(sort: Sort) -> sa.ColumnElement[bool]:
@@ -137,37 +140,20 @@ def _make_bound(sort: Sort) -> sa.ColumnElement[bool]:
         return beyond
     # Not as a row value, for which MySQL walks no index: (a, b) > (x, y). The bound on the column alone is where
     # PostgreSQL begins to walk; without it, that would be at the first row of all.
-    key_beyond = sort.key < key if sort.is_descending else sort.key > key
     bound = sort.column <= value if sort.is_descending else sort.column >= value
-    return sa.and_(bound, sa.or_(beyond, key_beyond))
+    behind = sa.and_(bound, sa.or_(beyond, _make_key_bound(sort, key)))
+    return sa.or_(behind, sort.column.is_(None)) if sort.is_descending and is_nullable(sort.column) else behind
+
+
+def _make_bound_behind_null(sort: Sort) -> sa.ColumnElement[bool]:
+    """Return the condition that a row comes behind one that has no value to be sorted by."""
+    among_them = sa.and_(sort.column.is_(None), _make_key_bound(sort, _make_parameter(_AFTER_KEY)))
+    return among_them if sort.is_descending else sa.or_(among_them, sort.column.is_not(None))
+
+
+def _make_key_bound(sort: Sort, key: sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
+    return sort.key < key if sort.is_descending else sort.key > key
 
 
 def _make_parameter(name: str) -> sa.BindParameter[Any]:
     return sa.bindparam(name, required=False)
-
-
-def _encode_cursor(row: object, sort: Sort) -> str:
-    value = getattr(row, sort.column.key)
-    text = value.isoformat() if isinstance(value, datetime.datetime) else value
-    packed = json.dumps([sort.name, text, str(getattr(row, sort.key.key))], separators=(",", ":"), ensure_ascii=False)
-    return base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str, sort: Sort) -> tuple[Any, uuid.UUID]:
-    try:
-        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        name, text, key = json.loads(packed.decode())
-        if name != sort.name or not isinstance(text, str):
-            raise InvalidCursor
-        text.encode()  # a lone surrogate would only fail in the driver
-        if isinstance(sort.column.type, UtcDateTime):
-            # In UTC here: of the first and last hours that there are, the conversion would fail in the driver.
-            instant = datetime.datetime.fromisoformat(text)
-            if instant.tzinfo is None:
-                raise InvalidCursor
-            return instant.astimezone(datetime.UTC), uuid.UUID(key)
-        if "\0" in text:
-            raise InvalidCursor
-        return text, uuid.UUID(key)
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InvalidCursor from error

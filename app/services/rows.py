@@ -77,3 +77,15 @@ def refuse_to_give_away(model: type[Any], values: Mapping[str, Any], *, owner: u
     name = get_owner_column(model).key
     if owner is not None and values.get(name, owner) != owner:
         raise PermissionMissing(f"Without the permission, {name} can only be your own id. Leave it out.")
+
+
+def check_reference(model: type[Any], key: object, *, field: str) -> None:
+    """Refuse a ``field`` that refers to a row of ``model`` which is not there; it stays until the transaction ends.
+
+    Raises:
+        InvalidInput: naming the field.
+    """
+    (primary_key,) = sa.inspect(model, raiseerr=True).primary_key
+    query = sa.select(primary_key).where(primary_key == key).with_for_update(read=True)
+    if db.session.execute(query).one_or_none() is None:
+        raise InvalidInput(errors={field: ["There is nothing with this id."]})

@@ -17,17 +17,12 @@ from app.utils import Forbidden
 from . import audit
 from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
-from .pages import Listing, Page, Sort
+from .cursors import Sort
+from .pages import Listing, Page
 from .roles import read_role, refuse_ungrantable
 from .sessions import ACCOUNT_COLUMNS, delete_sessions
 
-SORTS: Final[Mapping[str, Sort]] = {
-    sign + column.key: Sort(
-        sign + column.key, column, User.id, is_descending=sign == "-", is_unique=column is User.email
-    )
-    for column in (User.created_at, User.email, User.name)
-    for sign in ("", "-")
-}
+SORTS: Final = Sort.make_all(User.created_at, User.email, User.name, key=User.id)
 
 
 class ListedUser(NamedTuple):
@@ -80,6 +75,7 @@ _USERS, _USERS_WITH_HASHES = (
             "is_active": lambda is_active: User.is_active == is_active,
         },
         searched=User.search_text,
+        has_search_index=True,
     )
     for password_hash in (sa.null(), User.password_hash)
 )

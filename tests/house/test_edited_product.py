@@ -192,7 +192,7 @@ from app.schemas.invoices import InvoiceInput, InvoiceOutput, InvoicePageOutput,
 from app.security import requires
 from app.services import invoices
 from app.services.invoices import InvoiceExists, InvoiceNotFound
-from app.services.pages import InvalidCursor
+from app.services.cursors import InvalidCursor
 
 blueprint = Blueprint("invoice", __name__, url_prefix="/api/v1/invoices", description="Invoices")
 

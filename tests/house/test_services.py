@@ -67,6 +67,8 @@ def test_a_helper_of_the_services_serves_others_of_them_or_extensions_and_enters
         and f"app.services.{module}.{node.name}" not in NOT_RETRIED
     ]
     assert len(helpers) > 5, "the rule has lost sight of the helpers"
+    # Extensions' services use what the public package offers.
+    trees["gatehouse"] = ast.parse((ROOT / "gatehouse" / "__init__.py").read_text())
     for module, helper in helpers:
         users = [name for name, tree in trees.items() if name != module and helper.name in list_names(tree)]
         assert users or helper.name in gatehouse.__all__, (

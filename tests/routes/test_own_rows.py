@@ -21,7 +21,8 @@ from app.models import Base, User
 from app.schemas import Input, Output, PageQuery
 from app.schemas.values import Text
 from app.security import find_guard, get_owner_column, requires
-from app.services.pages import Listing, Sort
+from app.services.cursors import Sort
+from app.services.pages import Listing
 from app.services.rows import claim, get_row, owned_by, refuse_to_give_away
 from gatehouse.testing.factories import Factory
 from gatehouse.testing.fixtures import close

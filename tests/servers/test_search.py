@@ -139,7 +139,13 @@ def test_both_ways_to_a_page_give_the_same_page(
     with Session(search_engine) as session:
         for query in QUERIES:
             condition = choose_condition(
-                session, query, page=page, page_size=page_size, column=users.c.search_text, key=users.c.id
+                session,
+                query,
+                page=page,
+                page_size=page_size,
+                column=users.c.search_text,
+                key=users.c.id,
+                has_index=True,
             )
             wanted = expect(query)
             everybody = [key for key in session.scalars(page) if key.int in wanted]
