@@ -17,7 +17,7 @@ import app as _product
 from app.cli.terminal import Failure, OperatorCommand, OperatorGroup, Report, make_table
 from app.clock import now
 from app.config import Settings, load_settings
-from app.database import refuse_duplicate
+from app.database import refuse_duplicate, refuse_missing
 from app.database.types import EnumString, ExactDecimal, ExactString, UtcDateTime
 from app.environment import SettingsError, parse_bool, parse_choice, parse_int, parse_text, setting, split_list
 from app.extending import FACE, Extension
@@ -46,7 +46,7 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     "parse_bool", "parse_choice", "parse_int", "parse_text", "split_list",
     # Tables
     "Base", "Model", "User", "EnumString", "ExactDecimal", "ExactString", "UtcDateTime", "uuid7", "now",
-    "db", "retried", "transaction", "refuse_duplicate",
+    "db", "retried", "transaction", "refuse_duplicate", "refuse_missing",
     # Lists
     "Listing", "Page", "Sort", "InvalidCursor", "Searched", "SearchIndex",
     # Routes and who may call them

@@ -12,7 +12,7 @@ import click
 
 from app.schemas import UserOutput
 from app.security import Actor
-from app.services import imports, users
+from app.services import imports, user_data, users
 from app.services.imports import Fault, ImportedUser, ImportRefused
 
 from .rows import READERS, WRITERS
@@ -33,7 +33,7 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
 
     Only its owner can read the file, and it appears whole or not at all.
     """
-    schema = UserOutput()
+    schema = UserOutput(exclude=("extensions",))
     columns = [*schema.fields, *(["password_hash"] if with_hashes else [])]
     start = WRITERS[format_ or _FORMATS.get(Path(file).suffix.lower(), "jsonl")]
     count = 0
@@ -47,12 +47,15 @@ def export_users(file: str, format_: str | None, *, with_hashes: bool) -> Report
                 write(values)
             count += len(page)
             advance(len(page))
+    left_out = user_data.list_not_exported()
+    missing = [f"Left out is what these hold about users: {', '.join(left_out)}."] if left_out else []
     if file == STANDARD:
         # Only the accounts go to standard output.
-        note(f"Exported {count} accounts.")
+        for line in (f"Exported {count} accounts.", *missing):
+            note(line)
         raise click.exceptions.Exit
-    data = {"file": file, "count": count, "with_hashes": with_hashes}
-    return Report(data, [f"Exported {count} accounts to {file}."])
+    data = {"file": file, "count": count, "with_hashes": with_hashes, "left_out": left_out}
+    return Report(data, [f"Exported {count} accounts to {file}.", *missing])
 
 
 @click.command("import", cls=OperatorCommand)

@@ -128,7 +128,7 @@ def _set_active(email: str, *, is_active: bool) -> User:
 
 
 def _dump(each: User | ListedUser) -> Any:  # noqa: ANN401 - Marshmallow ships no better
-    return UserOutput().dump(each)
+    return UserOutput(exclude=("extensions",)).dump(each)
 
 
 def _join(names: list[str]) -> str:

@@ -12,7 +12,7 @@ import pymysql
 import sqlalchemy as sa
 from pymysql.constants import ER
 
-from app.utils import Unavailable
+from app.utils import Conflict, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):
@@ -40,6 +40,20 @@ class DatabaseFileGone(DatabaseUnavailable):
         "The database's file was deleted, moved or replaced, or never made. Nothing was changed. The operator has to"
         " put it back, or to run setup."
     )
+
+
+class ReferenceRefused(Conflict):
+    """A foreign key refused: a row would refer to one that is not there, or one that is referred to would go.
+
+    ``table`` is the table that refers, and ``constraint`` the foreign key; SQLite names neither.
+    """
+
+    detail = "Something that this refers to is gone, or something still refers to it. Nothing was changed."
+
+    def __init__(self, *, table: str | None = None, constraint: str | None = None) -> None:
+        self.table = table
+        self.constraint = constraint
+        super().__init__()
 
 
 class Kind(enum.Enum):
@@ -107,6 +121,16 @@ _SQLITE: Final = {
     sqlite3.SQLITE_IOERR: Kind.LOST,
 }
 
+_POSTGRES_REFERENCES: Final = {"23503", "23001"}  # foreign_key_violation, restrict_violation
+_MYSQL_REFERENCES: Final = {
+    ER.NO_REFERENCED_ROW,
+    ER.NO_REFERENCED_ROW_2,
+    ER.ROW_IS_REFERENCED,
+    ER.ROW_IS_REFERENCED_2,
+}
+_MYSQL_REFERENCE: Final = re.compile(r"\(`[^`]+`\.`(?P<table>[^`]+)`, CONSTRAINT `(?P<constraint>[^`]+)`")
+_SQLITE_REFERENCE: Final = "FOREIGN KEY constraint failed"
+
 
 def classify(error: BaseException) -> Kind:
     """Return what a driver's ``error`` means."""
@@ -163,6 +187,37 @@ def is_duplicate(error: sa.exc.IntegrityError, column: sa.orm.InstrumentedAttrib
         # MySQL puts the table before the name, MariaDB does not.
         return cause.args[0] == ER.DUP_ENTRY and re.search(rf"for key '(.*\.)?{name}'$", str(cause.args[1])) is not None
     return str(cause) == f"UNIQUE constraint failed: {table.name}.{column.key}"
+
+
+@contextlib.contextmanager
+def refuse_missing(column: sa.orm.InstrumentedAttribute[Any], refusal: Callable[[], Exception]) -> Iterator[None]:
+    """Raise ``refusal`` where the block stores a value of ``column`` that refers to a row that is not there.
+
+    SQLite does not say which reference was refused: there, any in the block counts.
+    """
+    try:
+        yield
+    except ReferenceRefused as error:
+        table: Any = column.class_.__table__
+        names = {key.constraint.name for key in table.c[column.key].foreign_keys if key.constraint is not None}
+        if error.constraint is None or (error.table == table.name and error.constraint in names):
+            raise refusal() from error
+        raise
+
+
+def find_refused_reference(error: BaseException) -> ReferenceRefused | None:
+    """Return what a driver's ``error`` means if a foreign key refused."""
+    if isinstance(error, psycopg2.Error):
+        if error.pgcode not in _POSTGRES_REFERENCES:
+            return None
+        return ReferenceRefused(table=error.diag.table_name, constraint=error.diag.constraint_name)
+    if isinstance(error, pymysql.err.Error):
+        if not error.args or error.args[0] not in _MYSQL_REFERENCES:
+            return None
+        named = _MYSQL_REFERENCE.search(str(error.args[-1]))
+        return ReferenceRefused(**named.groupdict()) if named else ReferenceRefused()
+    # The message, since RESTRICT has the code of triggers.
+    return ReferenceRefused() if isinstance(error, sqlite3.Error) and str(error) == _SQLITE_REFERENCE else None
 
 
 def _classify_postgres(error: psycopg2.Error) -> Kind:

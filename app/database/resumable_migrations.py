@@ -14,7 +14,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 
-from .faults import DatabaseUnavailable
+from .faults import DatabaseUnavailable, ReferenceRefused
 from .locks import LockTimeout
 from .schema import is_lock_conflict
 
@@ -33,6 +33,8 @@ class MigrationFailed(Exception):
 
 def _describe_cause(error: Exception) -> str:
     """Return what went wrong, without the rows that a driver's message about data quotes."""
+    if isinstance(error, ReferenceRefused):
+        return "ForeignKeyViolation: the rows that are there do not fit"
     if isinstance(error, sa.exc.DBAPIError):
         origin = error.orig
         if isinstance(error, sa.exc.IntegrityError | sa.exc.DataError):

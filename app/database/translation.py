@@ -14,6 +14,7 @@ from .faults import (
     DatabaseUnavailable,
     Kind,
     classify,
+    find_refused_reference,
     is_rolled_back,
     is_timeout,
 )
@@ -40,6 +41,8 @@ def translate_errors(engine: sa.Engine, connector: Connector | None = None) -> N
     @sa.event.listens_for(engine, "handle_error", retval=True)
     def translate(context: ExceptionContext) -> Exception | None:
         error = context.original_exception
+        if (refused := find_refused_reference(error)) is not None:
+            return refused
         if connector is not None and not isinstance(error, context.dialect.loaded_dbapi.Error):
             # What interrupted the driver may have left an answer unread, which the next statement would take for its
             # own. It is no loss: work that somebody interrupted is not run again.

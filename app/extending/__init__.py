@@ -2,7 +2,7 @@
 
 from .checks import prepare_extensions
 from .extension import FACE, Extension, OnUserDeletion
-from .listed import Extensions
+from .listed import Extensions, copy_json
 from .loading import ExtensionsRefused
 from .product import Product
 from .values import list_setting_names, name_limit

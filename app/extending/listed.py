@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
@@ -15,7 +17,7 @@ from app.permissions import PERMISSIONS
 from app.ratelimit import Limits
 from app.utils import describe_stack
 
-from .extension import Extension
+from .extension import Extension, Json
 from .health import HealthCheck, find_ailing
 from .values import get_prefix, get_prefixes, name_limit, name_setting_of
 
@@ -103,9 +105,30 @@ class Extensions:
                 return cast("T", self.settings[extension.name])
         raise LookupError(f"{settings_class.__name__} belongs to no extension of this application")
 
-    def collect(self, ask: Callable[[Extension], Callable[..., Any] | None], *args: Any) -> dict[str, Any]:  # noqa: ANN401 - what hooks take and give
+    def describe_users(self, ids: Sequence[uuid.UUID]) -> list[dict[str, Json]] | None:
+        """Return what stands under ``extensions`` in the JSON of each of these users; None if no extension adds any.
+
+        Each extension is asked once for all of them. What one fails to say, and what is no JSON, is None.
+        """
+        names = [extension.name for extension in self.listed if extension.describe_users is not None]
+        if not names:
+            return None
+        answers = self.collect(
+            lambda extension: extension.describe_users,
+            ids,
+            read=lambda answer: {each: copy_json(answer[each]) for each in ids if each in answer},
+        )
+        return [{name: answers.get(name, {}).get(each) for name in names} for each in ids]
+
+    def collect(
+        self,
+        ask: Callable[[Extension], Callable[..., Any] | None],
+        *args: Any,  # noqa: ANN401 - what hooks take
+        read: Callable[[Any], Any] = lambda answer: answer,
+    ) -> dict[str, Any]:
         """Return what the hook that ``ask`` picks says in each extension that has it, by the extension's name.
 
+        ``read`` makes of an answer what is returned, and raises where it is of no use.
         One that raises is left out, named in the log and counted as failing until it succeeds; no other hears of it.
         Each has a database session of its own: what it leaves behind, such as a failed statement, ends with it.
         """
@@ -116,10 +139,20 @@ class Extensions:
                 continue
             try:
                 with current_app.app_context():
-                    answers[extension.name] = hook(*args)
+                    answers[extension.name] = read(hook(*args))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
                 self._failing.add((extension.name, hook))
                 logger.error("the extension %s failed", extension.name, extra={"stack": describe_stack(error)})  # noqa: TRY400 - the stack without values
             else:
                 self._failing.discard((extension.name, hook))
         return answers
+
+
+def copy_json(value: object) -> Json:
+    """Return ``value`` as JSON holds it.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it holds itself, or a number that JSON has not.
+    """
+    return json.loads(json.dumps(value, allow_nan=False))

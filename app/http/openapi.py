@@ -12,7 +12,8 @@ import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
-from app.schemas import Output, ProblemOutput
+from app.extensions import get_extensions
+from app.schemas import Output, OwnUserOutput, ProblemOutput, UserOutput
 from app.schemas.values import Text
 from app.security import FRESH_SECONDS, Guard, find_guard
 from app.utils import PROBLEM_CONTENT_TYPE, AppError
@@ -247,6 +248,7 @@ def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set
             codes[403].add("reauthentication_required")
     if method in _CHANGING:
         codes[403].add("csrf_failed")
+        codes[409].add("reference_refused")
     if locations:
         codes[422].add("invalid_input")
     if "json" in locations:
@@ -268,6 +270,22 @@ def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:
     if status in {429, 503}:
         described["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "required": True}}
     return described
+
+
+def _describe_extended_users(document: dict[str, Any]) -> None:
+    """Say of users in JSON what this application's extensions add, if they do."""
+    names = [extension.name for extension in get_extensions() if extension.describe_users is not None]
+    for name, schema in document["components"]["schemas"].items():
+        if name in {UserOutput.__name__, OwnUserOutput.__name__}:
+            added = schema["properties"].pop("extensions")
+            if names:
+                schema["properties"]["extensions"] = {
+                    "type": "object",
+                    "description": added["description"],
+                    "properties": {each: {} for each in names},
+                    "required": names,
+                }
+                schema["required"] = [*schema["required"], "extensions"]
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no types
@@ -321,7 +339,9 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
                     tags.setdefault(blueprint.tag, blueprint.description)
                 for name, description in tags.items():
                     self.spec.tag({"name": name, "description": description})
-                self._text = json.dumps(finish_document(self.spec.to_dict(), base_url=base_url))
+                described = self.spec.to_dict()
+                _describe_extended_users(described)
+                self._text = json.dumps(finish_document(described, base_url=base_url))
             return self._text
 
     def _register_error_handlers(self) -> None:

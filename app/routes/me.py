@@ -13,12 +13,13 @@ from app.http.requests import get_actor
 from app.models import AuditEntry
 from app.schemas import AuditEntryOutput, ExportOutput, OwnUserOutput, ProfileInput, SessionListOutput
 from app.security import end_browser_session, forget_device, requires
-from app.services import accounts, audit, sessions
+from app.services import accounts, audit, sessions, user_data
 from app.services.accounts import UserNotFound
 from app.services.admins import LastAdmin
 from app.services.sessions import SessionNotFound
+from app.services.user_data import UserInUse
 
-_ABOUT: Final = ExportOutput(only=("user", "sessions"))
+_ABOUT: Final = ExportOutput(only=("user", "sessions", "extensions", "left_out"))
 _ENTRIES: Final = AuditEntryOutput(many=True)
 
 blueprint = Blueprint("me", __name__, url_prefix="/api/v1/users/me", description="The caller's own account")
@@ -46,7 +47,7 @@ def update_me(body: dict[str, Any]) -> Any:
 
 @blueprint.route("", methods=["DELETE"])
 @blueprint.response(204)
-@blueprint.raises(LastAdmin, UserNotFound)
+@blueprint.raises(LastAdmin, UserInUse, UserNotFound)
 @requires(fresh=True)
 def delete_me() -> Response:
     """Delete the caller's account and everything that belongs to it."""
@@ -66,7 +67,8 @@ def export_me() -> Response:
     # Read before the answer begins, so that an unavailable database is a problem and not a broken export; and before
     # the request's session has a connection, so that nobody waits for a second one while holding the first.
     entries = audit.list_entries_about(user_id)
-    about = {"user": accounts.get_user(user_id), "sessions": sessions.list_sessions(user_id)}
+    about: dict[str, Any] = {"user": accounts.get_user(user_id), "sessions": sessions.list_sessions(user_id)}
+    about |= user_data.export(user_id)._asdict()
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way to it
     return Response(_write_export(app, user_id, _ABOUT.dump(about), entries), mimetype="application/json")
 

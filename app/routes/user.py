@@ -16,6 +16,7 @@ from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.cursors import InvalidCursor
 from app.services.roles import RoleNotFound, UngrantablePermission
+from app.services.user_data import UserInUse
 from app.services.users import TargetOutranksActor
 
 blueprint = Blueprint("user", __name__, tag="users", url_prefix="/api/v1/users", description="User administration")
@@ -63,7 +64,7 @@ def update_user(body: dict[str, Any], user_id: uuid.UUID) -> Any:
 
 @blueprint.route("/<uuid:user_id>", methods=["DELETE"])
 @blueprint.response(204)
-@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin, ReauthenticationRequired)
+@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin, UserInUse, ReauthenticationRequired)
 @requires("users:write")
 def delete_user(user_id: uuid.UUID) -> Response:
     """Delete a user; deleting oneself needs the password given within the last ten minutes."""

@@ -6,6 +6,7 @@ import marshmallow as ma
 from flask_login import current_user
 from marshmallow import fields, validate
 
+from app.extensions import get_extensions
 from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.refusals import MINUTES_KEPT
@@ -154,6 +155,27 @@ class UserOutput(Output):
     created_at = Instant(required=True)
     updated_at = Instant(required=True)
     last_login_at = Instant(required=True, allow_none=True)
+    extensions = fields.Dict(
+        keys=fields.String(),
+        metadata={"description": "What extensions add, by their names; null where one cannot say."},
+    )
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Of all users at once, not of one after the other.
+        self._members = [member for member in self._members if member[0] != "extensions"]
+        self._is_extended = "extensions" in self.dump_fields
+
+    def _serialize(self, obj: Any, *, many: bool = False) -> Any:
+        """Ask each extension that says something about users once, for all of them."""
+        users = list(obj) if many else [obj]
+        serialize = super()._serialize
+        dumped = [serialize(user) for user in users]
+        described = get_extensions().describe_users([user.id for user in users]) if self._is_extended else None
+        if described is not None:
+            for user, extensions in zip(dumped, described, strict=True):
+                user["extensions"] = extensions
+        return dumped if many else dumped[0]
 
 
 class OwnUserOutput(UserOutput):
@@ -327,6 +349,16 @@ class ExportOutput(Output):
 
     user = fields.Nested(OwnUserOutput, required=True)
     sessions = fields.List(fields.Nested(SessionOutput), required=True)
+    extensions = fields.Dict(
+        keys=fields.String(),
+        required=True,
+        metadata={"description": "What extensions store about the caller, by their names."},
+    )
+    left_out = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Extensions and tables that may hold more about the caller, and are not in here."},
+    )
     audit = fields.List(fields.Nested(AuditEntryOutput), required=True)
 
 

@@ -18,6 +18,7 @@ from app.utils import AppError, Conflict, Forbidden, NotFound
 from . import audit
 from .admins import lock_admins, refuse_last_admin
 from .sessions import SignIn, add_session, delete_sessions, renew_session
+from .user_data import delete_with_data, refuse_use
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
 _CREDENTIALS: Final = Lookup(sa.select(User.id, User.password_hash), by=User.email)
@@ -169,12 +170,13 @@ def delete_own(*, actor: Actor) -> None:
 
     Raises:
         LastAdmin: nobody could administer afterwards.
+        UserInUse: something that others store refers to the user.
     """
-    with transaction() as writing:
+    with refuse_use(actor.user_id), transaction():
         lock_admins()
         user = read_user(actor.user_id, is_locked=True)
         refuse_last_admin(user)
-        writing.delete(user)
+        delete_with_data(user)
         audit.record("user.deleted", actor=actor, target=user.id)
 
 
@@ -185,7 +187,12 @@ def get_user(user_id: uuid.UUID) -> User:
     Raises:
         UserNotFound: there is none.
     """
-    return read_user(user_id)
+    # No connection stays held while extensions are asked about the user.
+    with db.reading() as reading:
+        user = reading.scalars(_WITH_ROLES.where(User.id == user_id)).one_or_none()
+    if user is None:
+        raise UserNotFound
+    return user
 
 
 @retried

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 from uuid_utils.compat import uuid7
 
 from app.clock import now
+from app.database import ReferenceRefused
 from app.extensions import db, retried, transaction
 from app.models import AuditEntry, Role, User, user_roles
 from app.permissions import USER_ROLE
@@ -102,11 +103,11 @@ def import_users(rows: Sequence[ImportedUser], *, actor: Actor, on_progress: Cal
             for chunk in _split(rows):
                 _add(writing, chunk, roles=roles, actor=actor, instant=instant)
                 on_progress(len(chunk))
-    except IntegrityError as error:
+    except (IntegrityError, ReferenceRefused) as error:
         faults = find_faults(rows, actor=actor)
         if not faults:
             raise
-        # Somebody registered with one of the e-mails meanwhile.
+        # Somebody registered with one of the e-mails meanwhile, or deleted one of the roles.
         raise ImportRefused(faults) from error
 
 

@@ -21,6 +21,7 @@ from .cursors import Sort
 from .pages import Listing, Page
 from .roles import read_role, refuse_ungrantable
 from .sessions import ACCOUNT_COLUMNS, delete_sessions
+from .user_data import delete_with_data, refuse_use
 
 SORTS: Final = Sort.make_all(User.created_at, User.email, User.name, key=User.id)
 
@@ -184,12 +185,13 @@ def delete_user(user_id: uuid.UUID, *, actor: Actor) -> None:
         UserNotFound: there is none.
         TargetOutranksActor: the user may do what the actor may not.
         LastAdmin: nobody could administer afterwards.
+        UserInUse: something that others store refers to the user.
     """
-    with transaction() as writing:
+    with refuse_use(user_id), transaction():
         lock_admins()
         user = get_target(user_id, actor)
         refuse_last_admin(user)
-        writing.delete(user)
+        delete_with_data(user)
         audit.record("user.deleted", actor=actor, target=user.id)
 
 
