@@ -190,11 +190,7 @@ def _describe_guard_to_programs(guard: Guard | None) -> dict[str, Any]:
         "x-permissions": sorted(guard.permissions),
         "x-fresh": guard.is_fresh,
     }
-    return described | ({"x-or-own": True} if _lets_owners_in(guard) else {})
-
-
-def _lets_owners_in(guard: Guard) -> bool:
-    return getattr(guard, "or_own", None) is not None
+    return described | ({"x-or-own": True} if guard.or_own is not None else {})
 
 
 def _describe_guard(guard: Guard | None) -> str:
@@ -204,10 +200,8 @@ def _describe_guard(guard: Guard | None) -> str:
     needs = [f"the permission `{name}`" for name in sorted(guard.permissions)] or ["a session"]
     if guard.is_fresh:
         needs.append(f"the password, given within the last {FRESH_SECONDS // 60} minutes")
-    sentence = f"Needs {' and '.join(needs)}."
-    if not _lets_owners_in(guard):
-        return sentence
-    return f"{sentence} {'Without the permission callers' if guard.permissions else 'Callers'} reach their own alone."
+    own = "" if guard.or_own is None else " Without the permission callers reach their own alone."
+    return f"Needs {' and '.join(needs)}.{own}"
 
 
 def _check_error_codes(app: Flask) -> None:
@@ -242,7 +236,7 @@ def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set
     guard = find_guard(view)
     if guard is not None and not guard.is_public:
         codes[401].add("not_signed_in")
-        if guard.permissions and not _lets_owners_in(guard):
+        if guard.permissions and guard.or_own is None:
             codes[403].add("permission_missing")
         if guard.is_fresh:
             codes[403].add("reauthentication_required")
