@@ -2,7 +2,8 @@
 
 from .clock import Clock
 from .factories import PASSWORD, Browser, Factory
+from .fixtures import AssertExtension
 
-__all__ = ["PASSWORD", "Browser", "Clock", "Factory"]
+__all__ = ["PASSWORD", "AssertExtension", "Browser", "Clock", "Factory"]
 
 pytest_plugins = ["pytest_gatehouse", "gatehouse.testing.plugin", "gatehouse.testing.fixtures"]

@@ -5,23 +5,24 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
-import sqlalchemy as sa
 
 from app import clock as product_clock
 from app import create_app
 from app.config import Settings
-from app.database import Lookup
 from app.extensions import limiter
 from app.security import passwords
 
 from .clock import Clock
 from .databases import TEST_ENVIRON, make_databases
 from .factories import Browser, Factory
+from .queries import count_queries
+from .rules import list_faults
 from .servers.product import Product
 from .servers.redis import RedisServer, running
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from app.extending import Extension
 
     from .databases import Databases
+    from .rows import Values
 
 
 @pytest.fixture(scope="session")
@@ -158,27 +160,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def statements(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def statements(app: Flask) -> Iterator[list[str]]:
     """The statements that this thread sends to the database; clear it before what is to be counted."""
-    sent: list[str] = []
-    own_thread = threading.get_ident()
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if threading.get_ident() == own_thread and not statement.startswith(("PRAGMA", "BEGIN")):
-            sent.append(statement)
-
-    engine = app.extensions["database"].kw["bind"]
-    find = Lookup.find
-
-    def note_lookup(lookup: Lookup, engine: sa.Engine, value: str) -> Any:
-        note(None, None, str(lookup.statement))
-        return find(lookup, engine, value)
-
-    # Look-ups go past SQLAlchemy's events.
-    monkeypatch.setattr(Lookup, "find", note_lookup)
-    sa.event.listen(engine, "before_cursor_execute", note)
-    yield sent
-    sa.event.remove(engine, "before_cursor_execute", note)
+    with count_queries(app.extensions["database"].kw["bind"]) as sent:
+        yield sent
 
 
 @pytest.fixture
@@ -248,3 +233,33 @@ def admin(factory: Factory) -> Any:
 def admin_browser(factory: Factory, admin: Any) -> Browser:
     """A browser that ``admin`` is signed in with."""
     return factory.sign_in(admin)
+
+
+class AssertExtension(Protocol):
+    """Makes sure that an extension keeps the house's rules."""
+
+    def __call__(self, extension: Extension, *, values: Values = MappingProxyType({})) -> None:
+        """Hold ``extension`` to the rules; ``values`` are for columns whose types do not tell what they may hold."""
+
+
+@pytest.fixture
+def assert_extension(databases: Databases) -> Iterator[AssertExtension]:
+    """Makes sure that an extension keeps the house's rules; a test that asks for it runs on every database."""
+    taken: list[tuple[Flask, str]] = []
+
+    def serve(extension: Extension, *, is_migrated: bool) -> Flask:
+        url = databases.take([extension], is_migrated=is_migrated)
+        taken.append((create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}), [extension]), url))
+        return taken[-1][0]
+
+    def hold(extension: Extension, *, values: Values = MappingProxyType({})) -> None:
+        __tracebackhide__ = True
+        faults = list(dict.fromkeys(list_faults(extension, partial(serve, extension), values)))
+        if faults:
+            told = "\n".join(f"- {fault}" for fault in faults)
+            pytest.fail(f"{extension.name} does not keep {len(faults)} of the rules:\n{told}", pytrace=False)
+
+    yield hold
+    for app, url in taken:
+        close(app)
+        databases.put_back(url)

@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database_kind" not in metafunc.fixturenames or test.get_closest_marker("no_database"):
         return
     only = test.get_closest_marker("only_on")
-    if test.get_closest_marker("every_database"):
+    if test.get_closest_marker("every_database") or "assert_extension" in metafunc.fixturenames:
         kinds = only.args if only else DATABASES
         metafunc.parametrize("database_kind", [make_param(kind) for kind in kinds], indirect=True)
 

@@ -1,0 +1,3 @@
+"""What ``project/`` holds is run as its author would run it."""
+
+collect_ignore = ["project"]
