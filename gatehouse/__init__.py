@@ -34,7 +34,7 @@ from app.search import Searched, SearchIndex
 from app.security import Actor, PermissionMissing, public, requires
 from app.services import audit
 from app.services.cursors import InvalidCursor, Sort
-from app.services.pages import Listing, Page
+from app.services.pages import Listing, Page, filter_by
 from app.services.rows import check_reference, claim, get_row, owned_by, refuse_to_give_away
 from app.utils import AppError, Conflict, Forbidden, InvalidInput, NotFound
 
@@ -48,7 +48,7 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     "Base", "Model", "User", "EnumString", "ExactDecimal", "ExactString", "UtcDateTime", "uuid7", "now",
     "db", "retried", "transaction", "refuse_duplicate", "refuse_missing",
     # Lists
-    "Listing", "Page", "Sort", "InvalidCursor", "Searched", "SearchIndex",
+    "Listing", "filter_by", "Page", "Sort", "InvalidCursor", "Searched", "SearchIndex",
     # Routes and who may call them
     "Blueprint", "public", "requires", "PermissionMissing", "Actor", "get_actor", "answer_csv",
     # Rows, and whose they are

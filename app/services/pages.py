@@ -32,6 +32,11 @@ class Page(Generic[Row]):
     next_cursor: str | None
 
 
+def filter_by(*columns: InstrumentedAttribute[Any]) -> dict[str, Filter]:
+    """Return the filters by which rows have a value in ``columns``, each under its column's name."""
+    return {column.key: column.__eq__ for column in columns}
+
+
 class Listing(Generic[Row]):
     """What is listed page by page. Each combination of an order and conditions is compiled once."""
 
@@ -56,7 +61,7 @@ class Listing(Generic[Row]):
         self._queries: dict[tuple[str, ...], Query[Row]] = {}
 
     def get_page(
-        self, sort: Sort, *, limit: int, cursor: str | None, search: str | None = None, **values: object
+        self, sort: Sort, *, limit: int, cursor: str | None = None, search: str | None = None, **values: object
     ) -> Page[Row]:
         """Return the page that follows ``cursor``, of at most ``limit`` rows.
 
