@@ -53,5 +53,5 @@ def _list_commands() -> Collection[str]:
     from .cli.commands import COMMANDS  # noqa: PLC0415 - a server runs none
 
     # Flask's own and Flask-Migrate's; the last are planned.
-    others = ("run", "shell", "routes", "db", "audit", "new", "worker")
+    others = ("run", "shell", "routes", "db", "audit", "worker")
     return [*others, *(command.name for command in COMMANDS if command.name)]

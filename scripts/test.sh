@@ -16,4 +16,4 @@ done
 ./scripts/venv.sh requirements-dev.txt
 # shellcheck disable=SC2086 # a list of names
 [ -z "${needed// /}" ] || ./scripts/servers.sh $needed
-exec .venv/bin/python -m pytest -c pyproject.toml --numprocesses 2 --cov --cov-report=term "$@"
+exec .venv/bin/python -m pytest --numprocesses 2 --cov --cov-report=term "$@"

@@ -1,10 +1,12 @@
-"""Where the product's tests run; what they ask for is in ``gatehouse.testing``."""
+"""The product's tests ask for what the tests of extensions ask for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["gatehouse.testing"]
 
 # Each test of these folders that uses a database runs on every one, unless it is marked.
 ON_EVERY_DATABASE = ("routes", "services", "cli")

@@ -7,6 +7,7 @@ import click
 from .config import config_group
 from .doctor import doctor_command
 from .extension import extension_group
+from .new import new_group
 from .ratelimit import ratelimit_group
 from .removal import remove_command
 from .role import role_group
@@ -22,6 +23,7 @@ COMMANDS: Final[tuple[click.Command, ...]] = (
     config_group,
     doctor_command,
     extension_group,
+    new_group,
     ratelimit_group,
     role_group,
     setup_command,

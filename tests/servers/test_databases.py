@@ -11,10 +11,11 @@ from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
 
 from app import create_app
+from app.cli.autogenerate import Autogenerate
+from app.cli.migrations import Lineage
 from app.config import Settings
 from app.extensions import db, transaction
-from app.models import Base, Role
-from app.search import is_search_object
+from app.models import Base, Role, list_product_tables
 from gatehouse.testing.databases import TEST_ENVIRON
 from gatehouse.testing.factories import Factory
 
@@ -40,10 +41,7 @@ def app(make_database: Callable[..., str]) -> Iterator[Flask]:
 
 def find_drift() -> list[Any]:
     with db.engine.connect() as connection:
-        options = {
-            "compare_type": True,
-            "include_object": lambda _thing, name, *_rest: not is_search_object(name, Base.metadata),
-        }
+        options = {"compare_type": True, "include_object": Autogenerate(Lineage(), connection).is_owned}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
 
 
@@ -59,7 +57,7 @@ def take_stock(url: str, change: Callable[[Flask], object] = lambda _app: None) 
     """Return every row of every table before ``change``."""
     app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}))
     with app.app_context():
-        tables = Base.metadata.sorted_tables
+        tables = [Base.metadata.tables[name] for name in list_product_tables()]
         rows = {table.name: sorted(map(repr, db.session.execute(sa.select(table)))) for table in tables}
         change(app)
         db.session.close()

@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,6 +141,13 @@ def place(environment: Path, tmp_path: Path) -> Place:
 @pytest.fixture
 def served(place: Place) -> Iterator[Place]:
     """The place, set up and served."""
+    with serving(place):
+        yield place
+
+
+@contextmanager
+def serving(place: Place) -> Iterator[None]:
+    """Set the place up and serve it."""
     done = place.flask("setup")
     assert done.returncode == 0, done.stderr
     with (place.folder / "server.log").open("wb") as log:
@@ -148,7 +156,7 @@ def served(place: Place) -> Iterator[Place]:
         )
         try:
             wait_until(lambda: is_ready(place), within_seconds=30, what=f"the product to serve, see {log.name}")
-            yield place
+            yield
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -274,6 +282,31 @@ def test_an_extension_s_tests_use_its_fixtures(place: Place) -> None:
     (place.folder / "pytest.ini").write_text("[pytest]\ngatehouse_extensions = acme_hello\n")
     done = place.call("-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.server("postgresql")
+@pytest.mark.server("mariadb")
+def test_a_resource_is_written_tested_and_served_from_an_empty_folder(environment: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path / "billing", environment)
+    place.folder.mkdir()
+    done = place.flask("new", "resource", "Invoice", "number:text", "total:decimal", "paid:bool", "customer:user")
+    assert done.returncode == 0, done.stderr
+    done = place.call("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "6 passed" in done.stdout, done.stdout + done.stderr
+    assert check_types(place, "billing").stdout.startswith("Success"), check_types(place, "billing").stdout
+    with (place.folder / ".env").open("a") as file:
+        file.write(f"PORT={place.port}\nADMIN_EMAIL={EMAIL}\nADMIN_PASSWORD={PASSWORD}\n")
+    with serving(place):
+        browser = sign_in(place)
+        token = browser.get(f"{place.url}/api/v1/auth/csrf", timeout=10).json()["csrf_token"]
+        customer = browser.get(f"{place.url}/api/v1/users/me", timeout=10).json()["id"]
+        body = {"number": "2026-1", "total": "12.50", "customer_id": customer}
+        made = browser.post(f"{place.url}/api/v1/invoices", json=body, headers={"X-CSRF-Token": token}, timeout=10)
+        assert made.status_code == 201, made.text
+        assert browser.get(f"{place.url}/api/v1/invoices?q=2026", timeout=10).json()["items"] == [made.json()]
+        document = requests.get(f"{place.url}/openapi.json", timeout=10).json()
+        assert document["paths"]["/api/v1/invoices"]["get"]["x-resource"]["title"] == "number"
+    assert place.list_packages() == place.installed
 
 
 # --- what its types say ---

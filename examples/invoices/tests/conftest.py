@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acme_invoices import extension
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatehouse import Extension, User
+    from gatehouse import User
     from gatehouse.testing import Browser
-
-
-@pytest.fixture(scope="session")
-def extensions() -> list[Extension]:
-    """The extensions of the tests' applications, also where these tests run among others."""
-    return [extension]
 
 
 @pytest.fixture

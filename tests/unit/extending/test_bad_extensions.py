@@ -149,11 +149,11 @@ def test_a_name_that_is_none_or_the_products_is_refused(name: str) -> None:
 
 
 def test_names_that_begin_with_one_another_are_refused() -> None:
-    (fault,) = find_faults(make("acme"), make("acme_stock"))
-    assert fault.startswith("acme and acme_stock: ")
-    assert find_faults(make("acme"), make("acmestock")) == []
-    (twice,) = find_faults(make("acme", permissions={"a:b": "c"}), make("acme", permissions={"a:b": "c"}))
-    assert twice.startswith("acme: two extensions have this name")
+    (fault,) = find_faults(make("zebra"), make("zebra_stock"))
+    assert fault.startswith("zebra and zebra_stock: ")
+    assert find_faults(make("zebra"), make("zebrastock")) == []
+    (twice,) = find_faults(make("zebra", permissions={"a:b": "c"}), make("zebra", permissions={"a:b": "c"}))
+    assert twice.startswith("zebra: two extensions have this name")
 
 
 # --- permissions and commands ---

@@ -4,18 +4,16 @@ import datetime
 import decimal
 import enum
 import uuid
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gatehouse import EnumString, ExactDecimal, ExactString, Model, Searched
 
-NUMBER_MAX_LENGTH: Final = 40
-
 
 class Status(enum.StrEnum):
-    """How far an invoice has come."""
+    """What status may be."""
 
     DRAFT = "draft"
     SENT = "sent"
@@ -23,12 +21,12 @@ class Status(enum.StrEnum):
 
 
 class Invoice(Searched, Model):
-    """An invoice to a customer."""
+    """An invoice."""
 
     __tablename__ = "acme_invoices"
     __searched__: ClassVar = ("number",)
 
-    number: Mapped[str] = mapped_column(ExactString(NUMBER_MAX_LENGTH), unique=True)
+    number: Mapped[str] = mapped_column(ExactString(200), unique=True)
     customer_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id"), index=True)
     status: Mapped[Status] = mapped_column(EnumString(Status))
     total: Mapped[decimal.Decimal] = mapped_column(ExactDecimal(12, 2))

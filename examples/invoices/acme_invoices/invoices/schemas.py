@@ -4,14 +4,14 @@ from marshmallow import fields, validate
 
 from gatehouse import Amount, Changes, Choice, Date, Flag, Input, Instant, Output, PageQuery, QueryFlag, Text
 
-from .models import NUMBER_MAX_LENGTH, Status
+from .models import Status
 from .services import SORTS
 
 
 class InvoiceCreateInput(Input):
     """A new invoice."""
 
-    number = Text(min_length=1, max_length=NUMBER_MAX_LENGTH, required=True)
+    number = Text(min_length=1, max_length=200, required=True)
     customer_id = fields.UUID(required=True)
     status = Choice(Status, load_default=Status.DRAFT)
     total = Amount(required=True)
@@ -26,7 +26,7 @@ class InvoiceUpdateInput(Changes, InvoiceCreateInput):
 class InvoiceFilter(Input):
     """Which invoices, and in which order."""
 
-    q = Text(max_length=NUMBER_MAX_LENGTH, metadata={"description": "Beginnings of words of the number."})
+    q = Text(max_length=200, metadata={"description": "Beginnings of words of the number."})
     customer_id = fields.UUID()
     status = Choice(Status)
     is_paid = QueryFlag()

@@ -20,9 +20,9 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column(
             "number",
-            sa.String(length=40)
-            .with_variant(sa.String(length=40, collation="C"), "postgresql")
-            .with_variant(mysql.VARCHAR(charset="utf8mb4", collation="utf8mb4_bin", length=40), "mysql", "mariadb"),
+            sa.String(length=200)
+            .with_variant(sa.String(length=200, collation="C"), "postgresql")
+            .with_variant(mysql.VARCHAR(charset="utf8mb4", collation="utf8mb4_bin", length=200), "mysql", "mariadb"),
             nullable=False,
         ),
         sa.Column("customer_id", sa.Uuid(), nullable=False),
