@@ -43,7 +43,9 @@ class Failure(click.ClickException):
 
 def spell_command(arguments: str) -> str:
     """Return ``arguments`` as a command to type, called as this one was: ``flask --app run setup``."""
-    info = click.get_current_context().find_object(ScriptInfo)
+    # Tests of extensions migrate outside of any command.
+    context = click.get_current_context(silent=True)
+    info = None if context is None else context.find_object(ScriptInfo)
     called = info.app_import_path if info is not None else None
     return f"flask --app {shlex.quote(called)} {arguments}" if called else f"flask {arguments}"
 

@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "examples" / "invoices"
 @pytest.mark.server("mariadb")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("folder", "counts"), [(PROJECT, "sqlite 4, postgresql 2"), (EXAMPLE, "sqlite 22, postgresql 21")]
+    ("folder", "counts"), [(PROJECT, "sqlite 13, postgresql 2"), (EXAMPLE, "sqlite 22, postgresql 21")]
 )
 def test_the_tests_of_an_extension_run_on_every_database_and_pass(folder: Path, counts: str) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "gatehouse.testing", "-q", "-p", "no:cacheprovider"]

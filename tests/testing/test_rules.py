@@ -11,14 +11,29 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Response
 from marshmallow import fields
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app import create_app
 from app.config import Settings
 from gatehouse import FACE, AppError, Blueprint, Conflict, Extension, Input, NotFound, Output, Text, public, requires
+from gatehouse.testing.fixtures import close
 from gatehouse.testing.rules import list_faults
-from gatehouse.testing.rules.declarations import find_foreign_imports, find_wrong_errors, find_wrong_faces
+from gatehouse.testing.rules.declarations import (
+    find_foreign_imports,
+    find_wrong_columns,
+    find_wrong_constraints,
+    find_wrong_errors,
+    find_wrong_faces,
+    find_wrong_tables,
+)
+from gatehouse.testing.rules.migrations import (
+    find_columns_without_default,
+    find_crowded_migrations,
+    find_missing_migrations,
+)
 from gatehouse.testing.rules.operations import (
     find_accepted_bad_input,
     find_unchecked_permissions,
@@ -135,6 +150,115 @@ def test_a_code_that_is_another_s_or_no_word_is_found(name: str, base: type[AppE
     extension = Extension(name=f"acme_{name.lower()}", version="1", face=FACE)
     error = type(name, (base,), {"__module__": extension.name, **said})
     assert [fault.split()[2] for fault in find_wrong_errors(extension)] == [error.__name__]
+
+
+class Elsewhere(DeclarativeBase):
+    """Has tables that the product does not hear of."""
+
+
+class Bad(Elsewhere):
+    __tablename__ = "words"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    __table_args__ = (sa.Index("ix_" + 61 * "x", "text"),)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (find_wrong_tables, ["the table words does not begin with acme_words"]),
+        (find_wrong_columns, ["the column words.text has no length"]),
+        (find_wrong_constraints, ["a PrimaryKeyConstraint of words has no name", "of more than 63 bytes"]),
+        (find_missing_migrations, ["it has models and no migrations"]),
+    ],
+)
+def test_a_model_that_not_every_database_takes_as_it_is_is_found(
+    rule: Callable[[Extension], Iterator[str]], said: list[str]
+) -> None:
+    faults = list(rule(make_extension(models=(Bad,))))
+    assert len(faults) == len(said)
+    assert all(part in fault for part, fault in zip(said, faults, strict=True)), faults
+
+
+def test_a_table_of_no_listed_model_is_found() -> None:
+    # Of the product, which has it, as if it were an extension of that name.
+    faults = list(find_wrong_tables(Extension(name="user", version="1", face=FACE)))
+    assert ["user_roles belongs to no model" in fault for fault in faults] == [True]
+
+
+MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    {}
+
+
+def downgrade() -> None:
+    {}
+"""
+MAKE = 'op.create_table("acme_words", sa.Column("id", sa.Integer(), primary_key=True))'
+BAD_MIGRATIONS = {
+    "two changes": (f'{MAKE}; op.drop_table("x")', "pass", find_crowded_migrations, "makes 2 changes"),
+    "a column that rows cannot take": (
+        'op.add_column("x", sa.Column("y", sa.Integer(), nullable=False))',
+        "pass",
+        find_columns_without_default,
+        "adds a column to x that may not be null",
+    ),
+    "a column that rows cannot take, in a batch": (
+        'with op.batch_alter_table("x") as b: b.add_column(sa.Column("y", sa.Integer(), nullable=False))',
+        "pass",
+        find_columns_without_default,
+        "adds a column to x that may not be null",
+    ),
+}
+
+
+@pytest.mark.parametrize(("up", "down", "rule", "said"), BAD_MIGRATIONS.values(), ids=BAD_MIGRATIONS)
+def test_a_migration_that_says_something_wrong_is_found(
+    up: str, down: str, rule: Callable[[Extension], Iterator[str]], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "0001_words.py").write_text(MIGRATION.format(up, down))
+    faults = list(rule(make_extension(migrations=tmp_path)))
+    assert [said in fault for fault in faults] == [True]
+
+
+def test_a_table_with_its_indexes_is_one_change(tmp_path: Path) -> None:
+    up = f"""{MAKE}
+    op.create_index("ix_acme_words_id", "acme_words", ["id"])
+    with op.batch_alter_table("acme_words") as batch:
+        batch.create_index("ix_acme_words_more", ["id"])"""
+    (tmp_path / "0001_words.py").write_text(MIGRATION.format(up, "pass"))
+    assert list(find_crowded_migrations(make_extension(migrations=tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "said"),
+    [
+        (MAKE, 'op.drop_table("acme_words")', ["remove table acme_words", "remove table acme_words"]),
+        (MAKE, "pass", ["remove table acme_words", "leave acme_words when they go down"]),
+        ("pass", 'op.drop_table("audit_entries")', ["drop audit_entries, which are not its own"]),
+        ('op.execute("nonsense")', "pass", ["The upgrade of 0001, a migration of acme_words, failed"]),
+    ],
+    ids=["makes what no model describes", "does not go down", "drops what is not its own", "fails"],
+)
+@pytest.mark.every_database
+def test_a_migration_that_does_something_wrong_is_found(
+    up: str, down: str, said: list[str], environ: dict[str, str], make_database: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "0001_words.py").write_text(MIGRATION.format(up, down))
+    extension = make_extension(migrations=tmp_path)
+    url = make_database(is_migrated=False)
+    app = create_app(Settings.from_environ(environ | {"DATABASE_URL": url}), [extension])
+    faults = [fault for fault in list_faults(extension, lambda **_: app, {}) if "imported" not in fault]
+    close(app)
+    assert len(faults) == len(said), faults
+    assert all(part in fault for part, fault in zip(said, faults, strict=True)), faults
 
 
 @pytest.fixture

@@ -81,6 +81,8 @@ def find_wrong_migrations(app: Flask, extension: Extension) -> Iterator[str]:
                 yield f"its migrations leave {', '.join(sorted(left))} when they go down: drop them in downgrade()"
             if lost := others - _list_all_tables():
                 yield f"its migrations drop {', '.join(sorted(lost))}, which are not its own, when they go down"
+            if left or lost:
+                return
             upgrade_database()
             yield from _find_drift(lineage)
     except Failure as failure:
