@@ -1,3 +1,0 @@
-"""Where it was; see ``gatehouse.testing.factories``."""
-
-from gatehouse.testing.factories import *  # noqa: F403

@@ -1,3 +1,0 @@
-"""Where it was; see ``gatehouse.testing.servers.waiting``."""
-
-from gatehouse.testing.servers.waiting import *  # noqa: F403
