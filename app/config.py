@@ -36,7 +36,8 @@ from .secret_keys import check_secret_key, keep_secret_key
 
 # Where .env, var/ and relative paths are. In a clone that is its folder, wherever a command is run from; an installed
 # package, which is gatehouse._app, has no folder of its own that anything should be written to.
-ROOT: Final = Path.cwd() if __name__.startswith("gatehouse.") else Path(__file__).resolve().parents[1]
+IS_INSTALLED: Final = __name__.startswith("gatehouse.")
+ROOT: Final = Path.cwd() if IS_INSTALLED else Path(__file__).resolve().parents[1]
 VAR: Final = ROOT / "var"
 
 # What the file may hold for the programs beside us.

@@ -13,6 +13,7 @@ from flask.cli import with_appcontext
 from flask_migrate import cli as flask_migrate_cli
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.config import IS_INSTALLED
 from app.database import DatabaseUnavailable
 from app.extensions import get_extensions
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _OF_ALL: Final = frozenset({"check", "current", "heads"})
 # What compares the models with tables that have all migrations.
 _AT_HEAD: Final = frozenset({"check", "migrate"})
+_WRITING: Final = frozenset({"edit", "merge", "migrate", "revision"})
 _OF_NOBODY: Final = frozenset({"init", "list-templates"})
 _LINEAGE: Final = "lineage"
 
@@ -59,6 +61,8 @@ class _Command(click.Command):
     def _run(self, extension: str | None, **options: Any) -> None:  # noqa: ANN401 - click's own
         chosen = _find_lineage(extension)
         name = self.name or ""
+        if chosen is None and name in _WRITING and IS_INSTALLED:
+            raise Failure("Gatehouse's migrations are part of what is installed. For yours, name your --extension.")
         is_all = chosen is None and name in _OF_ALL
         try:
             if name == "upgrade" and options["revision"] == "head" and not options["sql"]:

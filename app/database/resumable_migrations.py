@@ -184,7 +184,22 @@ class _ResumableImpl(MySQLImpl):
 
     def add_column(self, table_name: str, column: sa.Column[Any], **options: Any) -> None:  # noqa: ANN401 - likewise
         if not self._has_column(table_name, column):
+            self._refuse_to_invent(table_name, column)
             super().add_column(table_name, column, **options)
+
+    def _refuse_to_invent(self, table_name: str, column: sa.Column[Any]) -> None:
+        """Refuse a column that MySQL and MariaDB would fill with '' or 0 of their own making; the others refuse it.
+
+        Raises:
+            ValueError: it may not be null, has no default, and there are rows.
+        """
+        has_value = column.nullable or column.server_default is not None or column.computed is not None
+        rows = sa.select(sa.literal(1)).select_from(sa.table(table_name)).limit(1)
+        if not has_value and self._connection.execute(rows).first() is not None:
+            raise ValueError(
+                f"{table_name} has rows, for which {column.name} would be invented: give it a server_default, or let it"
+                " be null"
+            )
 
     def drop_column(self, table_name: str, column: sa.Column[Any], **options: Any) -> None:  # noqa: ANN401 - likewise
         if self._has_column(table_name, column):

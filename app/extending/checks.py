@@ -12,7 +12,7 @@ from app.permissions import PERMISSIONS, ROLE_NAME_MAX_LENGTH
 from .collisions import Owned, find_collisions
 from .extension import Extension
 from .listed import Extensions
-from .loading import ExtensionsRefused, check_face, find_extensions
+from .loading import ExtensionsRefused, check_face, check_kinds, find_extensions
 from .models import check_models
 from .names import RESERVED, check_names, find_name_fault
 from .product import PRODUCT, Product
@@ -34,7 +34,8 @@ def prepare_extensions(names: Sequence[str], given: Iterable[Extension], product
     faults += check_names(found)
     # By a wrong name nothing can be told apart, and another face may have other rules.
     named = {extension.name: extension for extension in found if find_name_fault(extension.name) is None}
-    offered = [extension for extension in named.values() if not _note(extension, check_face(extension), faults)]
+    shaped = [extension for extension in named.values() if not _note(extension, check_kinds(extension), faults)]
+    offered = [extension for extension in shaped if not _note(extension, check_face(extension), faults)]
     settings = {each.name: read_settings(each, product, faults) for each in offered if each.settings is not None}
     limits = {name: own for each in offered for name, own in read_limits(each, product, faults).items()}
     if found:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from app.environment import SettingsError
 from app.utils import escape_controls
 
 from .extension import FACE, Extension
 from .names import find_name_fault
+
+_KINDS: Final = (
+    ("version", str, "a text"),
+    ("models", Sequence, "a list of models"),
+    ("blueprints", Sequence, "a list of blueprints"),
+    ("permissions", Mapping, "a dict of texts"),
+    ("limits", Mapping, "a dict of texts"),
+    ("commands", Sequence, "a list of commands"),
+    ("migrations", Path | None, "a Path"),
+    ("on_user_deletion", Mapping, "a dict of words by model"),
+)
+_HOOKS: Final = ("export_user", "describe_users", "check_health")
 
 
 class ExtensionsRefused(SettingsError):
@@ -34,6 +47,18 @@ def find_extensions(names: Sequence[str], given: Iterable[Extension], faults: li
     found += given
     # By identity: two that are equal, and not the same, are two of one name.
     return list({id(extension): extension for extension in found}.values())
+
+
+def check_kinds(extension: Extension) -> Iterable[str]:
+    """Yield which parts of ``extension`` are of a type that says nothing."""
+    for part, kinds, wanted in _KINDS:
+        value = getattr(extension, part)
+        if not isinstance(value, kinds) or (kinds is Sequence and isinstance(value, str)):
+            yield f"its {part} is a {type(value).__name__}: make it {wanted}"
+    for part in _HOOKS:
+        value = getattr(extension, part)
+        if value is not None and not callable(value):
+            yield f"its {part} is a {type(value).__name__}: make it a function"
 
 
 def check_face(extension: Extension) -> Iterable[str]:

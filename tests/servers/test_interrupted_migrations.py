@@ -126,6 +126,24 @@ def test_a_migration_that_was_killed_before_any_statement_is_finished_by_the_nex
         db.engine.dispose()
 
 
+@pytest.mark.only_on("mariadb", reason="the others refuse it themselves")
+def test_a_value_that_nobody_gave_is_not_invented_for_rows_that_there_are(make_database: Callable[..., str]) -> None:
+    engine = make_engine(parse_database_url(make_database(is_migrated=False)))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        make_resumable(context)
+        op = Operations(context)
+        op.create_table("things", sa.Column("id", sa.Integer(), primary_key=True))
+        op.add_column("things", sa.Column("before", sa.String(20), nullable=False))
+        connection.exec_driver_sql("INSERT INTO things VALUES (1, '')")
+        with pytest.raises(ValueError, match="give it a server_default"):
+            op.add_column("things", sa.Column("color", sa.String(20), nullable=False))
+        op.add_column("things", sa.Column("color", sa.String(20), nullable=False, server_default="red"))
+        op.add_column("things", sa.Column("size", sa.Integer()))
+        assert connection.exec_driver_sql("SELECT color, size FROM things").all() == [("red", None)]
+    engine.dispose()
+
+
 @pytest.mark.only_on("mariadb", reason="the others take back all of a migration that ended half-way")
 def test_each_step_may_be_taken_twice(make_database: Callable[..., str]) -> None:
     engine = make_engine(parse_database_url(make_database(is_migrated=False)))

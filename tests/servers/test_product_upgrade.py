@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,12 +61,15 @@ class Installation:
         self._engine = make_engine(parse_database_url(url))
         self._environ = TEST_ENVIRON | {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder), "DATABASE_URL": url}
 
-    def run(self, *args: str, extensions: str) -> Any:
-        command = [sys.executable, "-m", "flask", "--app", "run", *args, "--json"]
+    def call(self, *args: str, extensions: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flask", "--app", "run", *args]
         environ = self._environ | {"APP_EXTENSIONS": extensions}
-        done = subprocess.run(
+        return subprocess.run(
             command, cwd=self.product, env=environ, capture_output=True, text=True, timeout=120, check=False
         )
+
+    def run(self, *args: str, extensions: str) -> Any:
+        done = self.call(*args, "--json", extensions=extensions)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
@@ -110,3 +114,24 @@ def test_nothing_is_lost_when_both_go_on_and_when_the_extension_is_off_the_list_
     assert installed.execute(READ) == kept
     assert installed.execute("SELECT note, memo FROM acme_invoices") == [("", "")]
     assert installed.run("doctor", extensions="acme_invoices")["healthy"]
+
+
+def test_a_migration_of_ones_own_beside_the_products_next_is_told_with_the_command_that_joins_them(
+    tmp_path: Path, make_database: Callable[..., str]
+) -> None:
+    installed = Installation(tmp_path, make_database(is_migrated=False))
+    installed.run("setup", extensions="")
+    write(installed.versions, "mine", installed.head, NEXT)
+    installed.run("setup", extensions="")
+    # An upgrade of the product brings one that follows the same.
+    write(installed.versions, "9001", installed.head, NEXT.replace("nickname", "title"))
+    join = 'flask --app run db merge -m "Join migrations" heads'
+    for command in (("setup",), ("db", "upgrade"), ("doctor",)):
+        failed = installed.call(*command)
+        assert failed.returncode == 1
+        assert join in failed.stdout + failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert installed.call(*shlex.split(join)[3:]).returncode == 0
+    installed.run("setup", extensions="")
+    assert installed.execute("SELECT nickname, title FROM users") == [("", "")]
+    assert installed.run("doctor", extensions="")["healthy"]

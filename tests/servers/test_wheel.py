@@ -266,6 +266,15 @@ def test_a_remedy_names_the_command_as_it_is_called_here(place: Place) -> None:
     assert "-> flask --app gatehouse setup\n" in done.stdout, done.stderr
 
 
+def test_nothing_is_written_beside_the_installed_migrations(place: Place) -> None:
+    assert place.flask("setup").returncode == 0
+    for arguments in (("migrate", "-m", "mine"), ("revision", "-m", "mine")):
+        done = place.flask("db", *arguments)
+        assert done.returncode == 1
+        assert "name your --extension" in done.stderr
+    assert place.list_packages() == place.installed
+
+
 def test_wrong_settings_are_named_by_commands_and_by_the_server(place: Place) -> None:
     wrong = {"WORKERS": "many"}, {"APP_EXTENSIONS": "acme_nothing"}
     for environ, fault in zip(wrong, ("WORKERS: expected a whole", "acme_nothing: there is no package"), strict=True):
