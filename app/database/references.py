@@ -1,7 +1,8 @@
 """Which tables refer to another, whoever made them: the database is asked, not the models."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -9,10 +10,29 @@ _Keys: TypeAlias = Mapping[str, Sequence[Any]]
 """The foreign keys of each table, as SQLAlchemy's inspector describes them."""
 
 
+# SQLAlchemy's inspector would ask MySQL about each table, and past those who hear of a lost connection.
+_REFERRING: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "sqlite": (
+            "SELECT name FROM sqlite_master, pragma_foreign_key_list(sqlite_master.name) AS keys"
+            " WHERE type = 'table' AND keys.\"table\" = :name"
+        ),
+        "postgresql": (
+            "SELECT relname FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid"
+            " WHERE contype = 'f' AND confrelid = CAST(:name AS regclass)"
+        ),
+        "mysql": (
+            "SELECT table_name FROM information_schema.key_column_usage"
+            " WHERE referenced_table_schema = DATABASE() AND referenced_table_name = :name"
+        ),
+    }
+)
+
+
 def list_referring_tables(connection: sa.Connection, table: str) -> list[str]:
     """Return the names of the tables with a foreign key to ``table``, sorted."""
-    keys = _read_keys(connection)
-    return sorted(name for name, own in keys.items() if any(key["referred_table"] == table for key in own))
+    dialect = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
+    return sorted(set(connection.scalars(sa.text(_REFERRING[dialect]), {"name": table})))
 
 
 def find_referring_table(connection: sa.Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> str | None:

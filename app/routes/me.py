@@ -67,8 +67,8 @@ def export_me() -> Response:
     # Read before the answer begins, so that an unavailable database is a problem and not a broken export; and before
     # the request's session has a connection, so that nobody waits for a second one while holding the first.
     entries = audit.list_entries_about(user_id)
-    about: dict[str, Any] = {"user": accounts.get_user(user_id), "sessions": sessions.list_sessions(user_id)}
-    about |= user_data.export(user_id)._asdict()
+    about: dict[str, Any] = user_data.export(user_id)._asdict()
+    about |= {"user": accounts.get_user(user_id), "sessions": sessions.list_sessions(user_id)}
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way to it
     return Response(_write_export(app, user_id, _ABOUT.dump(about), entries), mimetype="application/json")
 

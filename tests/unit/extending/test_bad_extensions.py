@@ -156,26 +156,6 @@ def test_names_that_begin_with_one_another_are_refused() -> None:
     assert twice.startswith("zebra: two extensions have this name")
 
 
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("version", 1),
-        ("models", 7),
-        ("blueprints", None),
-        ("permissions", ["a:b"]),
-        ("limits", "10/minute"),
-        ("commands", 5),
-        ("migrations", "migrations"),
-        ("on_user_deletion", []),
-        ("export_user", "yes"),
-        ("check_health", 1),
-    ],
-)
-def test_a_part_of_a_wrong_type_is_one_fault(part: str, value: Any) -> None:
-    (fault,) = find_faults(make("acme_stock", **{part: value}))
-    assert fault.startswith(f"acme_stock: its {part} is a {type(value).__name__}: make it a")
-
-
 # --- permissions and commands ---
 
 
