@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from app.config import IS_INSTALLED, ROOT
 from app.extending import FACE
 from app.extending.names import find_name_fault
 
@@ -59,7 +60,7 @@ def new_resource(
     files = _make_resource(owner, names, values)
     if owner in found:
         return _write(files, is_dry=is_dry, steps=_tell_registration(owner, names, values))
-    return _write(_make_extension(values) | files, is_dry=is_dry, steps=[spell_command("setup"), "python -m pytest"])
+    return _write(_make_extension(values) | files, is_dry=is_dry, steps=_list_steps())
 
 
 def _list_extensions() -> list[str]:
@@ -134,7 +135,13 @@ def _tell_registration(extension: str, names: Names, values: Mapping[str, Any]) 
         lines.append(
             f'  to on_user_deletion: {names.model}: "refuse"; and what export_user says of {names.plural_words}'
         )
-    return [*lines, spell_command("setup"), "python -m pytest"]
+    return [*lines, *_list_steps()]
+
+
+def _list_steps() -> list[str]:
+    """Return the commands that follow; a clone's own environment has neither the package nor its plugin for tests."""
+    first = [] if IS_INSTALLED else [f"pip install '{ROOT}[testing]'"]
+    return [*first, spell_command("setup"), "python -m pytest"]
 
 
 def _write(files: Mapping[Path, str], *, is_dry: bool, steps: Sequence[str]) -> Report:
