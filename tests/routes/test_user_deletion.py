@@ -48,7 +48,7 @@ class Reminder(Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     bill_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("acme_bills_bills.id"), index=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id"), index=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
 
 
 TABLES = [cast("sa.Table", model.__table__) for model in (Bill, Reminder)]
@@ -165,6 +165,15 @@ def test_an_extension_that_refuses_is_asked_before_anything_is_deleted(extend: C
     assert_in_use(delete(app, user), "acme_bills_bills")
     assert len(read(app, Reminder)) == 1
     assert browser.get(f"{USERS}/me").status_code == 200
+
+
+def test_an_extension_that_refuses_keeps_a_user_whose_rows_would_go_by_themselves(extend: Callable[..., Flask]) -> None:
+    app = extend(make_extension({Bill: "keep", Reminder: "refuse"}))
+    user, other = Factory(app).user(), Factory(app).user()
+    add(app, Reminder, bill_id=add(app, Bill, customer_id=other.id), user_id=user.id)
+    assert_in_use(delete(app, user), "acme_bills_reminders")
+    assert len(read(app, Reminder)) == 1
+    assert exists(app, user)
 
 
 def test_what_an_extension_that_is_not_listed_stores_keeps_the_user(extend: Callable[..., Flask]) -> None:
