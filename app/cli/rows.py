@@ -130,7 +130,7 @@ def start_csv(target: IO[str], columns: Sequence[str]) -> Write:
 WRITERS: Final[Mapping[str, Callable[[IO[str], Sequence[str]], Write]]] = {"csv": start_csv, "jsonl": start_json_lines}
 
 # What spreadsheets take for a formula. Source: OWASP, "CSV Injection".
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA: Final = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
 
 
 def _make_cell(value: Any) -> str:  # noqa: ANN401 - any value that a schema dumps

@@ -135,7 +135,7 @@ class ExactDecimal(sa.types.TypeDecorator[decimal.Decimal]):
         Raises:
             ValueError: it has too many digits or places, or is not finite.
         """
-        is_small = value.is_finite() and value.adjusted() < self.digits - self.places
+        is_small = value.is_finite() and (not value or value.adjusted() < self.digits - self.places)
         whole = value.quantize(decimal.Decimal(1).scaleb(-self.places)) if is_small else None
         if whole is None or whole != value:
             raise ValueError(f"a number of at most {self.digits} digits, {self.places} of them behind the point")

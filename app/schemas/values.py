@@ -255,7 +255,9 @@ class Amount(fields.Field[decimal.Decimal]):
         self._at_least = -biggest if at_least is None else decimal.Decimal(at_least)
         self._at_most = biggest if at_most is None else decimal.Decimal(at_most)
         behind = rf"(\.[0-9]{{1,{places}}})?" if places else ""
-        self._pattern = re.compile(rf"-?[0-9]{{1,{digits - places}}}{behind}")
+        # A zero before the point, where there is room for nothing else.
+        before = f"[0-9]{{1,{digits - places}}}" if digits > places else "0"
+        self._pattern = re.compile(f"-?{before}{behind}")
         self._example = self._write(min(max(decimal.Decimal("12.5"), self._at_least), self._at_most))
         metadata = {
             "type": "string",

@@ -45,9 +45,12 @@ class Guard:
 
 
 def public(view: View) -> View:
-    """Let anybody call ``view``."""
-    setattr(view, _ATTRIBUTE, Guard(is_public=True))
-    return view
+    """Let anybody call ``view``.
+
+    Raises:
+        LookupError: it has another guard already.
+    """
+    return _set_guard(view, Guard(is_public=True))
 
 
 def requires(*permissions: str, fresh: bool = False, or_own: type[Any] | None = None) -> Callable[[View], View]:
@@ -59,7 +62,8 @@ def requires(*permissions: str, fresh: bool = False, or_own: type[Any] | None = 
     all others their own id.
 
     Raises:
-        LookupError: there is ``or_own``, and no permission for all rows, no reference to users or no ``owner``.
+        LookupError: there is ``or_own``, and no permission for all rows, no reference to users or no ``owner``; or the
+            view has another guard already.
     """
     if or_own is not None:
         if not permissions:
@@ -68,11 +72,19 @@ def requires(*permissions: str, fresh: bool = False, or_own: type[Any] | None = 
     guard = Guard(permissions=frozenset(permissions), is_fresh=fresh, or_own=or_own)
 
     def decorate(view: View) -> View:
-        guarded = view if or_own is None else _tell_owner(view, guard)
-        setattr(guarded, _ATTRIBUTE, guard)
-        return guarded
+        return _set_guard(view, guard) if or_own is None else _tell_owner(_set_guard(view, guard), guard)
 
     return decorate
+
+
+def _set_guard(view: View, guard: Guard) -> View:
+    # The upper of two would quietly take the place of the other.
+    if find_guard(view) is not None:
+        raise LookupError(
+            f"{getattr(view, '__name__', view)} has two guards, leave one: of several permissions, name all"
+        )
+    setattr(view, _ATTRIBUTE, guard)
+    return view
 
 
 def _tell_owner(view: View, guard: Guard) -> View:
@@ -125,11 +137,11 @@ def enforce_guard() -> None:
         PermissionMissing: the caller lacks a permission, or the route has no guard.
         ReauthenticationRequired: the route needs a password given recently.
     """
-    endpoint, method = request.endpoint, request.method
-    # Flask itself answers OPTIONS, and a browser's preflight carries no cookie.
-    if endpoint is None or method == "OPTIONS":
+    rule = request.url_rule
+    # Flask itself answers OPTIONS, and a browser's preflight carries no cookie; unless the route says that it does.
+    if rule is None or (request.method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)):
         return
-    guard = find_guard(current_app.view_functions[endpoint])
+    guard = find_guard(current_app.view_functions[rule.endpoint])
     if guard is None:
         raise PermissionMissing
     if guard.is_public:

@@ -15,11 +15,13 @@ from typing import Any, Final, Self
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
-from app.database.types import ExactDecimal
+from app.database.types import ExactDecimal, UtcDateTime
 from app.utils import InvalidInput
 
 _BIGGEST: Final = 2**63 - 1
 _MAX_EXPONENT: Final = 100
+_TEXT_MAX_LENGTH: Final = 255
+"""Of what is four bytes a character, base64 makes a cursor that is just short enough."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Sort:
     """An order: a column, then the key among its equals, unless it has none. ``name`` goes into the cursor.
 
     What has no value comes first, and last where the order is descending, on every database.
+
+    Raises:
+        LookupError: no cursor could hold what is in the column, so that nobody would get beyond the first page.
     """
 
     name: str
@@ -34,6 +39,12 @@ class Sort:
     key: InstrumentedAttribute[Any]
     is_descending: bool = False
     is_unique: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse columns that no cursor can hold."""
+        for column in (self.column, self.key):
+            if (wanted := _find_better_type(column.expression.type)) is not None:
+                raise LookupError(f"no list is sorted by {column} of the type {column.expression.type!r}: {wanted}")
 
     @classmethod
     def make_all(cls, *columns: InstrumentedAttribute[Any], key: InstrumentedAttribute[Any]) -> Mapping[str, Self]:
@@ -63,6 +74,19 @@ class InvalidCursor(InvalidInput):
 def is_nullable(column: InstrumentedAttribute[Any]) -> bool:
     """Say whether there may be rows without a value in ``column``."""
     return bool(column.expression.nullable)
+
+
+def _find_better_type(column_type: sa.types.TypeEngine[Any]) -> str | None:
+    """Return what to make of a type whose values no cursor brings back as they are, or None."""
+    python_type = column_type.python_type
+    if issubclass(python_type, enum.Enum):
+        return None
+    if python_type is datetime.datetime and not isinstance(column_type, UtcDateTime):
+        return "make it UtcDateTime"
+    length = getattr(column_type, "length", None)
+    if python_type is str and (length is None or length > _TEXT_MAX_LENGTH):
+        return f"make it ExactString of at most {_TEXT_MAX_LENGTH} characters"
+    return None if python_type in _READERS else f"take {', '.join(sorted(each.__name__ for each in _READERS))}"
 
 
 def write_cursor(row: object, sort: Sort) -> str:

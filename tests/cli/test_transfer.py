@@ -125,7 +125,7 @@ def test_what_was_exported_is_imported_elsewhere_as_it_was(
 def test_a_csv_export_is_one_that_no_spreadsheet_computes_with(
     operator: Operator, factory: Factory, tmp_path: Path
 ) -> None:
-    formulas = ["=1+1", "+1", "-1", "@SUM(A1)"]
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20A1"]
     for formula in formulas:
         factory.user(name=formula, password=None)
     file = tmp_path / "users.csv"

@@ -109,3 +109,29 @@ def test_a_guard_names_declared_permissions_only() -> None:
     with pytest.raises(LookupError, match="declare users:fly in"):
         guards.check_guards(app, PERMISSIONS)
     assert find_guard(public(lambda: None)) is not None
+
+
+def test_a_route_that_answers_options_itself_is_guarded_there_too(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithAnother(package._App):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.add_url_rule("/told", "told", requires("users:read")(lambda: "secret"), methods=["OPTIONS"])
+
+    monkeypatch.setattr(package, "_App", WithAnother)
+    browser = make_app().test_client()
+    assert browser.options("/told", base_url="http://localhost").status_code == 401
+    assert browser.options("/api/v1/users", base_url="http://localhost").status_code == 200, "Flask answers a preflight"
+
+
+@pytest.mark.parametrize(
+    ("upper", "lower"),
+    [(public, requires("users:read")), (requires("users:read"), public), (requires("a:b"), requires("users:read"))],
+)
+def test_of_two_guards_none_quietly_takes_the_place_of_the_other(upper: Any, lower: Any) -> None:
+    def view() -> str:
+        return "secret"
+
+    with pytest.raises(LookupError, match="view has two guards, leave one"):
+        upper(lower(view))

@@ -18,6 +18,7 @@ from app.services.accounts import EmailTaken, InvalidCredentials, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.ratelimits import RateLimitState, UnknownRole
 from app.services.roles import RoleNotFound
+from app.services.rows import get_row
 from app.services.sessions import SignIn
 from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
@@ -328,3 +329,18 @@ def test_a_session_that_ended_while_the_password_was_checked_is_not_brought_back
     response = browser.post("/api/v1/auth/reauthenticate", {"password": PASSWORD})
     assert (response.status_code, response.get_json()["code"]) == (404, "session_not_found")
     assert browser.get("/api/v1/users/me").status_code == 401
+
+
+def test_of_those_who_change_a_locked_row_none_is_lost(app: Flask, factory: Factory) -> None:
+    user_id = factory.user(name="0").id
+
+    def add() -> None:
+        with transaction():
+            user = get_row(User, user_id, owner=None, is_locked=True)
+            user.name = str(int(user.name) + 1)
+
+    for _ in range(ROUNDS):
+        outcomes = run_at_once(app, *[add] * 4)
+        assert outcomes == [None] * 4
+    with app.app_context():
+        assert get_row(User, user_id, owner=None).name == str(4 * ROUNDS)

@@ -21,8 +21,9 @@ from uuid_utils.compat import uuid7
 
 from app.database.types import EnumString, ExactDecimal, ExactString, UtcDateTime
 from app.extensions import db, transaction
+from app.schemas.values import Cursor
 from app.search import Searched, SearchIndex
-from app.services.cursors import InvalidCursor, Sort, is_nullable
+from app.services.cursors import InvalidCursor, Sort, is_nullable, read_cursor, write_cursor
 from app.services.pages import Listing
 
 if TYPE_CHECKING:
@@ -303,3 +304,43 @@ def test_only_members_of_an_enumeration_are_stored() -> None:
         ExactDecimal(19, 2)
     with pytest.raises(TypeError, match="load it first"):
         _ = Thing.amount * 2
+
+
+@pytest.mark.parametrize(
+    ("column_type", "wanted"),
+    [
+        (sa.Float(), "take Decimal, UUID, bool, date, datetime, int, str"),
+        (sa.LargeBinary(8), "take Decimal"),
+        (sa.DateTime(), "make it UtcDateTime"),
+        (sa.DateTime(timezone=True), "make it UtcDateTime"),
+        (sa.Text(), "make it ExactString of at most 255 characters"),
+        (ExactString(256), "make it ExactString of at most 255 characters"),
+    ],
+)
+def test_a_column_whose_second_page_nobody_could_reach_is_refused_at_once(column_type: Any, wanted: str) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    class Odd(Own):
+        __tablename__ = "odd"
+        id: Mapped[uuid.UUID] = mapped_column(sa.Uuid(), primary_key=True)
+        value: Mapped[Any] = mapped_column(column_type)
+
+    with pytest.raises(LookupError, match=f"no list is sorted by Odd.value of the type .*: {wanted}"):
+        Sort.make_all(Odd.value, key=Odd.id)
+
+
+@pytest.mark.parametrize("character", ["a", "\U0001f600", '"', "\\"])
+def test_the_cursor_of_the_longest_text_is_one_that_is_taken(character: str) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    class Wide(Own):
+        __tablename__ = "wide"
+        id: Mapped[uuid.UUID] = mapped_column(sa.Uuid(), primary_key=True)
+        a_column_with_quite_a_long_name: Mapped[str] = mapped_column(ExactString(255))
+
+    sort = Sort.make_all(Wide.a_column_with_quite_a_long_name, key=Wide.id)["-a_column_with_quite_a_long_name"]
+    cursor = write_cursor(Wide(id=uuid7(), a_column_with_quite_a_long_name=character * 255), sort)
+    assert Cursor().deserialize(cursor) == cursor
+    assert read_cursor(cursor, sort)[0] == character * 255

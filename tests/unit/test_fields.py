@@ -25,6 +25,7 @@ class Form(Input):
     amount = Amount()
     small = Amount(digits=5, places=0, at_least=0, at_most=500)
     maybe = Amount(allow_none=True)
+    share = Amount(digits=2, places=2)
     color = Choice(Color)
     day = Date()
     count = WholeNumber(at_least=1, at_most=5)
@@ -45,6 +46,7 @@ RIGHT: Final[dict[str, list[tuple[Any, str]]]] = {
     "amount": [("12.5", "12.50"), ("-0", "0.00"), ("-9999999999.99", "-9999999999.99"), ("007.1", "7.10")],
     "small": [("0", "0"), ("500", "500")],
     "maybe": [(None, "None")],
+    "share": [("0.5", "0.50"), ("-0.99", "-0.99"), ("0", "0.00")],
     "color": [("red", "red")],
     "day": [("2024-02-29", "2024-02-29"), ("0001-01-01", "0001-01-01")],
     "count": [(1, "1"), (5, "5")],
@@ -58,6 +60,7 @@ WRONG: Final[dict[str, list[Any]]] = {
     ],
     "small": ["-1", "501", "1.0", "100000"],
     "maybe": [1],
+    "share": ["1", "1.00", "00.5", ".5", "0.999"],
     "color": ["RED", "purple", "", 1, None, ["red"]],
     "day": ["2026-02-30", "20260131", "2026-W05-6", "2026-1-31", "2026-01-31T00:00:00", "", 5, None, "2026-01-31\n"],
     "count": [0, 6, 1.0, "1", True, None, 10**400],
