@@ -11,7 +11,7 @@ from alembic.operations import ops
 from alembic.util import rev_id as make_rev_id
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from app.extending.tables import find_owner, is_bookkeeping
+from app.extending.tables import NAME_MAX_BYTES, find_owner, is_bookkeeping
 from app.models import Base, list_product_tables
 from app.search import is_search_object
 
@@ -26,10 +26,6 @@ _DIALECTS: Final[tuple[tuple[tuple[str, ...], sa.Dialect, Any], ...]] = (
     (("postgresql",), postgresql.dialect(), postgresql),  # type: ignore[no-untyped-call] # SQLAlchemy types only the others
     (("mysql", "mariadb"), mysql.dialect(), mysql),
 )
-
-
-NAME_MAX_BYTES: Final = 63
-"""What PostgreSQL leaves of a name; MySQL takes 64 characters."""
 
 
 class Autogenerate:

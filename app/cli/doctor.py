@@ -19,7 +19,7 @@ from app.extensions import db, get_extensions, get_settings, limiter
 from app.ratelimit import RateLimitStoreAway
 from app.services import admins
 
-from .migrations import Revisions, find_revisions, list_lineages, list_unloaded_tables, list_unmet_needs
+from .migrations import Revisions, find_revisions, list_alike, list_lineages, list_unloaded_tables, list_unmet_needs
 from .terminal import Failure, OperatorCommand, Report, spell_command
 
 # Where an application with wrong settings keeps what is wrong.
@@ -253,6 +253,8 @@ def _check_extensions() -> Iterator[Finding]:
         yield dataclasses.replace(_describe_schema(find_revisions(lineage)), check=f"migrations of {lineage.owner}")
     for need in list_unmet_needs():
         yield Finding("extension", FAULT, need, code="schema_needs_product")
+    for alike in list_alike():
+        yield Finding("extension", FAULT, alike, code="extension_name")
     for name, tables in list_unloaded_tables():
         message = f"{name} is not loaded, but has tables: {', '.join(tables)}."
         remedy = f"List it in APP_EXTENSIONS, or drop them: {spell_command(f'extension remove {name} --with-data')}"

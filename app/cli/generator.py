@@ -10,10 +10,10 @@ import jinja2
 
 from app.extending import FACE
 from app.extending.names import NAME_MAX_LENGTH, find_name_fault
+from app.extending.tables import NAME_MAX_BYTES
 
 from .fields import INSTANT, SEARCH_TEXT, Field
 
-IDENTIFIER_MAX_BYTES: Final = 63
 LINE_LENGTH: Final = 120
 _MODEL: Final = re.compile(r"[A-Z][A-Za-z0-9]*")
 _TEMPLATES: Final = Path(__file__).with_name("templates")
@@ -58,8 +58,8 @@ def find_faults(names: Names, extension: str, fields: Sequence[Field]) -> Iterat
     for column in sorted({column for column in columns if columns.count(column) > 1}):
         yield f"{column}: two fields have this name"
     for column in columns:
-        if len(name := f"fk_{names.table}_{column}_users") > IDENTIFIER_MAX_BYTES:
-            yield f"{name} has more than {IDENTIFIER_MAX_BYTES} characters: choose shorter names"
+        if len(name := f"fk_{names.table}_{column}_users") > NAME_MAX_BYTES:
+            yield f"{name} has more than {NAME_MAX_BYTES} characters: choose shorter names"
     if sum(field.type == "user" for field in fields) > 1:
         yield "two fields refer to users: begin with the one whose the rows are, and add the other by hand"
 

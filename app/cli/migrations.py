@@ -162,7 +162,9 @@ def list_tables(connection: sa.Connection, owner: str | None) -> list[str]:
     tables = set(sa.inspect(connection).get_table_names())
     if owner is None:
         return sorted(tables & list_product_tables())
-    return sorted(table for table in tables if not is_bookkeeping(table) and find_owner(table, [owner]))
+    # One that is no longer listed may have a name that begins with the owner's.
+    names = [owner, *list_migrated(tables)]
+    return sorted(table for table in tables if not is_bookkeeping(table) and find_owner(table, names) == owner)
 
 
 def list_extension_names(connection: sa.Connection) -> list[str]:
@@ -180,6 +182,7 @@ def refuse_obstacles(lineages: Sequence[Lineage]) -> list[Revisions]:
     revisions = [find_revisions(lineage) for lineage in lineages]
     obstacles = [obstacle for each in revisions if (obstacle := each.find_obstacle())]
     obstacles += list_unmet_needs()
+    obstacles += list_alike()
     if obstacles:
         raise Failure(" ".join(obstacles))
     return revisions
@@ -194,6 +197,19 @@ def list_unmet_needs() -> list[str]:
         f" {', '.join(script.get_heads())}. Upgrade Gatehouse first, or take {extension.name} off APP_EXTENSIONS."
         for extension in get_extensions()
         if extension.needs_product is not None and extension.needs_product not in known
+    ]
+
+
+def list_alike() -> list[str]:
+    """Return which extensions have a name that is like that of one that is not listed, but has tables here."""
+    unloaded = [name for name, _tables in list_unloaded_tables()]
+    return [
+        f"{extension.name} and {name}, which has tables here: one name begins with the other, so that tables could be"
+        f" either's. Rename {extension.name}, or drop the tables:"
+        f" {spell_command(f'extension remove {name} --with-data')}."
+        for extension in get_extensions()
+        for name in unloaded
+        if extension.migrations is not None and find_owner(max(extension.name, name), [min(extension.name, name)])
     ]
 
 

@@ -13,7 +13,7 @@ from .collisions import Owned, find_collisions
 from .extension import Extension
 from .listed import Extensions
 from .loading import ExtensionsRefused, check_face, check_kinds, find_extensions
-from .models import check_models
+from .models import check_mappers, check_models
 from .names import RESERVED, check_names, find_name_fault
 from .product import PRODUCT, Product
 from .routes import check_routes, list_product_routes
@@ -68,6 +68,9 @@ def _check_parts(extensions: Sequence[Extension], product: Product, limits: Iter
         _note(extension, routes, faults)
     yield from faults
     yield from find_collisions(owned)
+    # A model that is told of already may be why.
+    if not faults:
+        yield from check_mappers(extensions, product)
 
 
 def _check_permissions(extension: Extension) -> Iterator[str]:

@@ -62,7 +62,7 @@ class HealthCheck:
         try:
             with app.app_context():
                 self._fault = None if check is None else check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the extension's fault, and ends this thread
             self._fault = f"its check raised {type(error).__name__}"
             logger.debug("a health check failed", extra={"stack": describe_stack(error)})
 

@@ -140,7 +140,7 @@ class Extensions:
             try:
                 with current_app.app_context():
                     answers[extension.name] = read(hook(*args))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
                 self._failing.add((extension.name, hook))
                 logger.error("the extension %s failed", extension.name, extra={"stack": describe_stack(error)})  # noqa: TRY400 - the stack without values
             else:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import click
+from flask import Blueprint
+
 from app.environment import SettingsError
 from app.utils import escape_controls
 
@@ -14,14 +17,15 @@ from .extension import FACE, Extension
 from .names import find_name_fault
 
 _KINDS: Final = (
-    ("version", str, "a text"),
-    ("models", Sequence, "a list of models"),
-    ("blueprints", Sequence, "a list of blueprints"),
-    ("permissions", Mapping, "a dict of texts"),
-    ("limits", Mapping, "a dict of texts"),
-    ("commands", Sequence, "a list of commands"),
-    ("migrations", Path | None, "a Path"),
-    ("on_user_deletion", Mapping, "a dict of words by model"),
+    ("version", str, object, "a text"),
+    ("needs_product", str | None, object, "a text"),
+    ("models", Sequence, type, "a list of models"),
+    ("blueprints", Sequence, Blueprint, "a list of blueprints"),
+    ("permissions", Mapping, str, "a dict of texts"),
+    ("limits", Mapping, str, "a dict of texts"),
+    ("commands", Sequence, click.Command, "a list of commands"),
+    ("migrations", Path | None, object, "a Path"),
+    ("on_user_deletion", Mapping, object, "a dict of words by model"),
 )
 _HOOKS: Final = ("export_user", "describe_users", "check_health")
 
@@ -44,21 +48,34 @@ def find_extensions(names: Sequence[str], given: Iterable[Extension], faults: li
         extension = _find_extension(name, faults)
         if extension is not None:
             found.append(extension)
-    found += given
+    each: Any  # whatever it is said to be
+    for each in given:
+        if isinstance(each, Extension) and isinstance(each.name, str):
+            found.append(each)
+        else:
+            faults.append(f"what create_app was given: {str(each)[:80]!r} is no Extension with a name")
     # By identity: two that are equal, and not the same, are two of one name.
     return list({id(extension): extension for extension in found}.values())
 
 
 def check_kinds(extension: Extension) -> Iterable[str]:
     """Yield which parts of ``extension`` are of a type that says nothing."""
-    for part, kinds, wanted in _KINDS:
+    for part, kinds, held, wanted in _KINDS:
         value = getattr(extension, part)
         if not isinstance(value, kinds) or (kinds is Sequence and isinstance(value, str)):
             yield f"its {part} is a {type(value).__name__}: make it {wanted}"
+        elif strange := {type(each).__name__ for each in _list_within(value) if not isinstance(each, held)}:
+            yield f"its {part} has a {' and a '.join(sorted(strange))} in it: make it {wanted}"
     for part in _HOOKS:
         value = getattr(extension, part)
         if value is not None and not callable(value):
             yield f"its {part} is a {type(value).__name__}: make it a function"
+
+
+def _list_within(value: Any) -> Iterable[Any]:  # noqa: ANN401 - whatever a part may be
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    return value if isinstance(value, Sequence) else ()
 
 
 def check_face(extension: Extension) -> Iterable[str]:
@@ -80,13 +97,13 @@ def _find_extension(name: str, faults: list[str]) -> Extension | None:
         else:
             faults.append(f"{name}: its package cannot be imported, it needs {error.name}: install that too")
         return None
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
         faults.append(f"{name}: its package cannot be imported: {type(error).__name__}: {_shorten(error)}")
         return None
     return _get_object(package, name, faults)
 
 
-def _shorten(error: Exception) -> str:
+def _shorten(error: BaseException) -> str:
     """Return the text of ``error`` on one line."""
     return escape_controls(" ".join(str(error).split()))[:300]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from .extension import Extension
 from .product import Product
-from .tables import find_owner
+from .tables import NAME_MAX_BYTES, find_owner
 
 _CHOICES = ("keep", "refuse", "delete")
 
@@ -33,7 +34,34 @@ def check_models(extension: Extension, product: Product) -> Iterator[str]:
     tables = [table for table in product.base.metadata.tables.values() if find_owner(table.name, [extension.name])]
     if tables or models:
         yield from _check_folder(extension)
+    for table in tables:
+        yield from _check_table(table)
     yield from _check_references(extension, product, tables, models)
+
+
+def check_mappers(extensions: Sequence[Extension], product: Product) -> Iterator[str]:
+    """Yield why the models cannot be used: one that does not fit would fail whatever is asked of any, users too."""
+    try:
+        product.base.registry.configure()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the fault of whoever wrote the model
+        # The text names the first such model with its table, as Mapper[Invoice(acme_invoices)].
+        names = [each.name for each in extensions if re.search(rf"\({each.name}[_)]", str(error))]
+        yield f"{' and '.join(names) or 'a package'}: its models cannot be used: {type(error).__name__}: {error}"
+
+
+def _check_table(table: sa.Table) -> Iterator[str]:
+    """Yield what is wrong with what ``table`` is called, or refers to."""
+    if table.schema is not None:
+        yield f"its table {table.fullname} is in a schema of its own: take schema= out, not every database has them"
+    parts = [table, *table.columns, *table.constraints, *table.indexes]
+    for name in sorted({str(part.name) for part in parts if part.name}):
+        if len(name.encode()) > NAME_MAX_BYTES:
+            yield f"the name {name} is longer than the {NAME_MAX_BYTES} bytes that every database takes: shorten it"
+    for key in table.foreign_keys:
+        try:
+            key.column  # noqa: B018 - it is looked up
+        except sa.exc.NoReferenceError:
+            yield f"its table {table.name} refers to {key.target_fullname}, which there is not: correct it"
 
 
 def _is_inside(model: type[Any], extension: Extension) -> bool:

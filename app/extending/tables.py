@@ -9,6 +9,8 @@ VERSION_TABLE: Final = "alembic_version"
 """Which migration the product's tables are at; an extension's name is added for its own."""
 PROGRESS_TABLE: Final = "alembic_progress"
 """Which migration is under way; likewise."""
+NAME_MAX_BYTES: Final = 63
+"""What PostgreSQL leaves of a name; MySQL takes 64 characters."""
 
 
 def name_version_table(owner: str | None) -> str:
@@ -27,8 +29,9 @@ def is_bookkeeping(table: str) -> bool:
 
 
 def find_owner(table: str, names: Iterable[str]) -> str | None:
-    """Return which of the extensions of these names the table belongs to, or None."""
-    return next((name for name in names if table == name or table.startswith(f"{name}_")), None)
+    """Return which of the extensions of these names the table belongs to, or None; of several, the longest name."""
+    owners = (name for name in names if table == name or table.startswith(f"{name}_"))
+    return max(owners, key=len, default=None)
 
 
 def list_migrated(tables: Collection[str]) -> list[str]:

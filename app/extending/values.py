@@ -57,9 +57,16 @@ def read_settings(extension: Extension, product: Product, faults: list[str]) -> 
         faults += (f"{extension.name}: {fault}" for fault in wrong)
         return None
     settings_class: Any = extension.settings
-    values, wrong = read_values(settings_class, product.surroundings, prefix=get_prefix(extension))
-    faults += (f"{extension.name}: {fault}" for fault in wrong)
-    return None if wrong else settings_class(**values)
+    try:
+        values, wrong = read_values(settings_class, product.surroundings, prefix=get_prefix(extension))
+        faults += (f"{extension.name}: {fault}" for fault in wrong)
+        return None if wrong else settings_class(**values)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
+        # Its text may quote a value.
+        has_secrets = any(field.metadata["is_secret"] for field in list_settings(settings_class))
+        told = type(error).__name__ if has_secrets else f"{type(error).__name__}: {error}"
+        faults.append(f"{extension.name}: its settings {settings_class.__name__} cannot be made: {told}")
+        return None
 
 
 def _check_settings_class(extension: Extension) -> Iterator[str]:

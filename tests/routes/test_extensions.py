@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -250,7 +251,13 @@ def raise_error() -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("check", "state"), [(lambda: None, "ok"), (lambda: "the bank is away", "failing"), (raise_error, "failing")]
+    ("check", "state"),
+    [
+        (lambda: None, "ok"),
+        (lambda: "the bank is away", "failing"),
+        (raise_error, "failing"),
+        (sys.exit, "failing"),
+    ],
 )
 def test_readiness_names_what_extensions_say(
     check: Callable[[], str | None], state: str, make_with: Callable[..., Flask], caplog: pytest.LogCaptureFixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -84,8 +85,12 @@ def test_one_that_fails_is_null_and_disturbs_no_other(extend: Callable[..., Flas
     def fail(_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
         raise RuntimeError
 
+    def end(_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
+        sys.exit("this ends the process")
+
     app = extend(
         acme_broken=fail,
+        acme_ending=end,
         acme_cards=lambda ids: dict.fromkeys(ids, 1),
         acme_odd=lambda ids: dict.fromkeys(ids, object()),
         acme_silent=lambda _ids: {},
@@ -95,10 +100,11 @@ def test_one_that_fails_is_null_and_disturbs_no_other(extend: Callable[..., Flas
     assert answer.get_json()["extensions"] == {
         "acme_broken": None,
         "acme_cards": 1,
+        "acme_ending": None,
         "acme_odd": None,
         "acme_silent": None,
     }
-    assert app.extensions["extending"].failing == {"acme_broken", "acme_odd"}
+    assert app.extensions["extending"].failing == {"acme_broken", "acme_ending", "acme_odd"}
 
 
 def test_the_document_names_what_is_added_where_something_is(extend: Callable[..., Flask]) -> None:

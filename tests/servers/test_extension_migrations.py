@@ -171,8 +171,11 @@ def test_one_extension_goes_down_and_up_by_itself(operate: Callable[..., Operato
 
 def test_what_the_product_lacks_is_said_before_anything_runs(operate: Callable[..., Operator], tmp_path: Path) -> None:
     operator = operate(make_extension(tmp_path, needs_product="9999"))
-    assert "acme_invoices needs Gatehouse's migration 9999" in operator.fail("setup")
+    said = "acme_invoices needs Gatehouse's migration 9999"
+    assert said in operator.fail("setup")
     assert list_tables(operator.app) == set()
+    operate().do("setup")
+    assert said in operator.run("doctor").stdout
 
 
 def test_tables_that_nobody_knows_the_migration_of_are_left_alone(
@@ -323,6 +326,8 @@ def test_off_the_list_the_tables_stay_and_listed_again_they_go_on(
     assert with_it.do("setup")["extensions"] == {"acme_invoices": "0003"}
     assert execute(with_it.app, "SELECT number, note FROM acme_invoices") == [("A-1", "")]
     assert "migrations of acme_invoices: At 0003" in with_it.run("doctor").stdout
+    assert with_it.run("db", "downgrade", "--extension", "acme_invoices", "base").exit_code == 0
+    assert "acme_invoices" not in without.run("doctor").stdout, "it has no tables any more"
 
 
 @pytest.mark.parametrize("listed", ["acme_invoices", ""])
@@ -347,3 +352,45 @@ def test_only_its_removal_with_data_drops_its_tables(
         entry = db.session.scalars(sa.select(AuditEntry).where(AuditEntry.action == "extension.removed")).one()
         assert (entry.target, entry.details) == ("acme_invoices", {"tables": report["dropped"]})
     assert "No extension acme_none is loaded" in operator.fail("extension", "remove", "acme_none", "--with-data")
+
+
+def test_the_tables_of_one_off_the_list_are_never_those_of_a_shorter_name(
+    operate: Callable[..., Operator], tmp_path: Path
+) -> None:
+    invoices = make_extension(tmp_path)
+    operate(invoices).run("db", "upgrade")
+    store_row(operate().app)
+    shorter = operate(make_extension(tmp_path, "acme"))
+    said = "acme and acme_invoices, which has tables here: one name begins with the other"
+    for each in (("setup",), ("db", "upgrade")):
+        assert said in shorter.fail(*each)
+    assert "First: flask db upgrade" in shorter.fail("db", "migrate", "--extension", "acme")
+    assert said in shorter.run("doctor").stdout
+    assert not {"acme", "alembic_version_acme"} & list_tables(shorter.app)
+    shorter.do("extension", "remove", "acme", "--with-data", "--yes")
+    assert execute(shorter.app, "SELECT number FROM acme_invoices") == [("A-1",)]
+
+
+def test_what_other_tables_need_is_not_dropped(operate: Callable[..., Operator], tmp_path: Path) -> None:
+    operator = operate(make_extension(tmp_path))
+    operator.run("db", "upgrade")
+    columns = "id INTEGER PRIMARY KEY, invoice INTEGER, FOREIGN KEY (invoice) REFERENCES acme_invoices (id)"
+    execute(operator.app, f"CREATE TABLE shelf ({columns})")
+    before = list_tables(operator.app)
+    said = operator.fail("extension", "remove", "acme_invoices", "--with-data", "--yes")
+    assert said == "Other tables need those of acme_invoices: shelf refers to acme_invoices. Remove theirs first."
+    assert list_tables(operator.app) == before
+
+
+@pytest.mark.parametrize("state", ["ahead", "never upgraded"])
+def test_tables_go_where_its_migrations_cannot_take_them_down(
+    operate: Callable[..., Operator], tmp_path: Path, state: str
+) -> None:
+    operator = operate(make_extension(tmp_path))
+    operate().run("db", "upgrade")
+    if state == "ahead":
+        operator.run("db", "upgrade")
+        execute(operator.app, "UPDATE alembic_version_acme_invoices SET version_num = '9999'")
+    report = operator.do("extension", "remove", "acme_invoices", "--with-data", "--yes")
+    assert report["dropped"] == (["acme_invoices", "acme_invoices_line"] if state == "ahead" else [])
+    assert not {table for table in list_tables(operator.app) if "acme" in table}

@@ -175,6 +175,14 @@ def test_what_could_not_be_applied_is_refused(project: Project) -> None:
     project.describe(NOTE.replace(', server_default=""', ""))
     for command in (["db", "migrate", "--extension", "acme_invoices", "-m", "x"], ["db", "check"]):
         assert "acme_invoices.note may not be NULL and has no server default" in project.fail(*command)
+    project.describe(NOTE.replace("Mapped[str]", "Mapped[str | None]").replace(', server_default=""', ""))
+    project.migrate("a note")
+    project.do("db", "upgrade")
+    before = list(project.migrations.glob("*.py"))
+    assert "Nothing of acme_invoices has changed" in project.do("db", "migrate", "--extension", "acme_invoices")
+    project.describe(NOTE.replace(', server_default=""', ""))
+    for command in (["db", "migrate", "--extension", "acme_invoices", "-m", "x"], ["db", "check"]):
+        assert "acme_invoices.note is to refuse NULL, but rows have it: fill them first." in project.fail(*command)
     project.describe(f"    {'n' * 60}: Mapped[str | None] = mapped_column(ExactString(40), unique=True)\n")
     assert "longer than the 63 bytes" in project.fail("db", "migrate", "--extension", "acme_invoices", "-m", "x")
     assert list(project.migrations.glob("*.py")) == before

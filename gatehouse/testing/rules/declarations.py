@@ -13,12 +13,11 @@ from typing import Final
 import sqlalchemy as sa
 
 from app.extending import FACE, Extension
+from app.extending.tables import NAME_MAX_BYTES
 from app.models import Base
 from app.utils import AppError
 from gatehouse.testing.rows import find_stored_type
 
-NAME_MAX_BYTES: Final = 63
-"""What PostgreSQL keeps of a name; it cuts the rest off without a word."""
 _PRODUCT: Final = AppError.__module__.removesuffix(".utils")
 """The package that the product is imported as."""
 

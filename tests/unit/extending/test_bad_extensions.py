@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import click
 import flask
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.config import Settings
 from app.environment import SettingsError, parse_int, parse_text, setting
-from app.extending import Extension, ExtensionsRefused, prepare_extensions
+from app.extending import Extension
 from app.http.openapi import Blueprint
-from app.product import describe_product, load_extensions
+from app.product import load_extensions
 from app.ratelimit import rate_limit
 from app.security import public, requires
 from gatehouse.testing.databases import TEST_ENVIRON
@@ -44,7 +41,9 @@ def find_faults(*given: Extension, **environ: str) -> list[str]:
     return []
 
 
-def make_blueprint(path: str = "/api/v1/invoices", name: str = "acme_invoices", guard: Any = public) -> Blueprint:
+def make_blueprint(
+    path: str = "/api/v1/invoices", name: str = "acme_invoices", guard: Any = public, methods: Any = ("GET",)
+) -> Blueprint:
     """Return a blueprint with one route."""
     blueprint = Blueprint(name, name)
 
@@ -52,7 +51,7 @@ def make_blueprint(path: str = "/api/v1/invoices", name: str = "acme_invoices", 
         """List the invoices."""
         return ""
 
-    blueprint.route(path)(guard(list_invoices))
+    blueprint.route(path, methods=methods)(guard(list_invoices))
     return blueprint
 
 
@@ -94,6 +93,7 @@ def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
     [
         ("import nowhere_at_all", "cannot be imported, it needs nowhere_at_all"),
         ("raise RuntimeError('half\\nway')", "cannot be imported: RuntimeError: half way"),
+        ("raise SystemExit('bye')", "cannot be imported: SystemExit: bye"),
         ("", "has no extension: write extension = Extension(…)"),
         ("extension = 7", "its extension is a int"),
         (
@@ -215,6 +215,7 @@ def test_an_unknown_setting_under_the_prefix_stops_the_start() -> None:
     assert fault.startswith("acme_invoices: ACME_INVOICES_CURENCY: expected a setting that the extension has; it has ")
     assert len(find_faults(extension, RATELIMIT_ACME_INVOICES_EXPROT="x")) == 1
     assert len(find_faults(make(), ACME_INVOICES_X="x")) == 1
+    assert len(find_faults(extension, acme_invoices_currency="CHF")) == 1, "it would not be read"
     assert find_faults(extension, ACME_STOCK_X="x", ACME_INVOICESX="x") == []
 
 
@@ -287,6 +288,19 @@ def test_a_path_belongs_to_one_whatever_its_variables_are_called() -> None:
     assert fault == "the path GET /api/v1/users/<> belongs to Gatehouse and to acme_invoices: rename one"
 
 
+@pytest.mark.parametrize(
+    ("path", "methods", "taken"),
+    [
+        ("/api/v1/users/", ["GET"], "GET /api/v1/users"),
+        ("/api/v1/users", ["OPTIONS", "POST"], "POST /api/v1/users"),
+        ("/static/<path:file>", ["GET"], "GET /static/<>"),
+    ],
+)
+def test_no_path_of_the_product_is_taken_by_another_spelling_or_method(path: str, methods: Any, taken: str) -> None:
+    faults = find_faults(make(blueprints=[make_blueprint(path, methods=methods)]))
+    assert f"the path {taken} belongs to Gatehouse and to acme_invoices: rename one" in faults
+
+
 def test_blueprints_are_documented_and_begin_with_the_extensions_name() -> None:
     (fault,) = find_faults(make(blueprints=[make_blueprint(name="invoices")]))
     assert "does not begin with its name: call it acme_invoices_invoices" in fault
@@ -294,88 +308,3 @@ def test_blueprints_are_documented_and_begin_with_the_extensions_name() -> None:
     assert "make it a gatehouse.Blueprint" in fault
     (fault,) = find_faults(make(blueprints=[make_blueprint(), make_blueprint("/api/v1/more")]))
     assert "cannot be registered" in fault
-
-
-# --- tables ---
-
-
-def find_table_faults(tmp_path: Path, declare: Callable[[Any], dict[str, Any]]) -> list[str]:
-    """Return what is wrong with the models that ``declare`` makes of a base of their own, beside a table of users."""
-
-    class Own(DeclarativeBase):
-        type_annotation_map = {uuid.UUID: sa.Uuid()}  # noqa: RUF012 - SQLAlchemy's way
-
-    sa.Table("users", Own.metadata, sa.Column("id", sa.Uuid(), primary_key=True))
-    product = dataclasses.replace(describe_product(Settings.from_environ(TEST_ENVIRON)), base=Own)
-    try:
-        prepare_extensions([], [make(**{"migrations": tmp_path} | declare(Own))], product)
-    except ExtensionsRefused as error:
-        return [fault.removeprefix("acme_invoices: ") for fault in error.faults]
-    return []
-
-
-def make_model(
-    base: Any, table: str = "acme_invoices", *, is_nullable: bool = False, refers_to: str = "users.id"
-) -> Any:
-    """Return a model whose rows refer to users."""
-
-    class Invoice(base):  # type: ignore[misc] # mypy does not know the base
-        __tablename__ = table
-        id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-        user_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey(refers_to), nullable=is_nullable)
-
-    return Invoice
-
-
-def test_a_model_in_order_is_accepted(tmp_path: Path) -> None:
-    def declare(base: Any) -> dict[str, Any]:
-        model = make_model(base, is_nullable=True)
-        return {"models": [model], "on_user_deletion": {model: "keep"}}
-
-    assert find_table_faults(tmp_path, declare) == []
-
-
-@pytest.mark.parametrize(
-    ("parts", "fault"),
-    [
-        ({"on_user_deletion": None}, "its model Invoice refers to users: say in on_user_deletion"),
-        ({"on_user_deletion": "keep"}, 'with "keep", but user_id cannot be empty'),
-        ({"on_user_deletion": "forget"}, "with 'forget': expected keep, refuse, delete"),
-        ({"migrations": None}, "it has models and no migrations"),
-        ({"migrations": "nowhere"}, "the folder of its migrations is missing: mkdir -p"),
-        ({"table": "invoices"}, "the table invoices of its model Invoice needs its name before it"),
-        ({"refers_to": "acme_stock.id"}, "refers to acme_stock, neither its own nor Gatehouse's"),
-        ({"is_listed": False}, "names Invoice, which is none of its models"),
-    ],
-)
-def test_a_model_that_is_not_in_order_is_refused(parts: dict[str, Any], fault: str, tmp_path: Path) -> None:
-    def declare(base: Any) -> dict[str, Any]:
-        model = make_model(base, parts.get("table", "acme_invoices"), refers_to=parts.get("refers_to", "users.id"))
-        choice = parts.get("on_user_deletion", "delete")
-        changed: dict[str, Any] = {"on_user_deletion": {model: choice} if choice else {}}
-        if "migrations" in parts:
-            changed["migrations"] = parts["migrations"] and tmp_path / parts["migrations"]
-        return changed | {"models": [model] if parts.get("is_listed", True) else []}
-
-    assert any(fault in told for told in find_table_faults(tmp_path, declare))
-
-
-def test_what_refers_to_nobody_has_nothing_to_say_of_deleted_users(tmp_path: Path) -> None:
-    def declare(base: Any) -> dict[str, Any]:
-        class Rate(base):  # type: ignore[misc] # mypy does not know the base
-            __tablename__ = "acme_invoices_rates"
-            id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-
-        return {"models": [Rate], "on_user_deletion": {Rate: "delete"}}
-
-    (fault,) = find_table_faults(tmp_path, declare)
-    assert fault == "on_user_deletion names Rate, which does not refer to users: take it out"
-
-
-def test_a_table_that_refers_to_users_needs_a_model(tmp_path: Path) -> None:
-    def declare(base: Any) -> dict[str, Any]:
-        sa.Table("acme_invoices_readers", base.metadata, sa.Column("user_id", sa.ForeignKey("users.id")))
-        return {}
-
-    (fault,) = find_table_faults(tmp_path, declare)
-    assert fault.startswith("its table acme_invoices_readers refers to users and has no model")
