@@ -25,6 +25,8 @@ DESCRIPTION_MAX_LENGTH = 500
 USER_AGENT_MAX_LENGTH = 256
 RATE_LIMIT_NAME_MAX_LENGTH = 64
 LIMITS_MAX_LENGTH = 200
+USERS_KEY: Final = "users.id"
+"""What refers to a user refers to this."""
 
 
 class Base(DeclarativeBase):
@@ -196,3 +198,8 @@ def list_product_tables() -> frozenset[str]:
     package = __name__.rpartition(".")[0]
     mappers = (mapper for mapper in Base.registry.mappers if mapper.class_.__module__.startswith(f"{package}."))
     return _DECLARED.union(str(mapper.local_table.name) for mapper in mappers)  # type: ignore[attr-defined] # a table
+
+
+def list_user_columns(table: sa.Table) -> list[sa.Column[Any]]:
+    """Return the columns of ``table`` that refer to a user."""
+    return [column for column in table.columns if any(key.target_fullname == USERS_KEY for key in column.foreign_keys)]

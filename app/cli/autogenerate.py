@@ -78,14 +78,19 @@ class Autogenerate:
         """Return a type of our own as the plain types that it is on each database: a migration outlives classes."""
         if kind != "type" or not isinstance(thing, sa.types.TypeDecorator):
             return False
-        rendered = plain = _render_plain(thing, sqlite.dialect(), sa)
-        for names, dialect, module in _DIALECTS:
-            special = _render_plain(thing, dialect, module)
-            if special != plain:
-                if not special.startswith("sa."):
-                    context.imports.add(f"from sqlalchemy.dialects import {names[0]}")
-                rendered += f".with_variant({special}, {', '.join(map(repr, names))})"
-        return rendered
+        return render_type(thing, context.imports)
+
+
+def render_type(own: sa.types.TypeDecorator[Any], imports: set[str]) -> str:
+    """Return a type of our own as the plain types that it is on each database; add what that needs to ``imports``."""
+    rendered = plain = _render_plain(own, sqlite.dialect(), sa)
+    for names, dialect, module in _DIALECTS:
+        special = _render_plain(own, dialect, module)
+        if special != plain:
+            if not special.startswith("sa."):
+                imports.add(f"from sqlalchemy.dialects import {names[0]}")
+            rendered += f".with_variant({special}, {', '.join(map(repr, names))})"
+    return rendered
 
 
 def _render_plain(own: sa.types.TypeDecorator[Any], dialect: sa.Dialect, module: Any) -> str:  # noqa: ANN401 - a module

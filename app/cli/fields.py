@@ -6,7 +6,11 @@ import keyword
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.database.types import ExactDecimal, ExactString, UtcDateTime
 
 FORM: Final = "NAME:TYPE"
 TEXT_LENGTH: Final = 200
@@ -18,18 +22,6 @@ TAKEN: Final = frozenset({
     "id", "created_at", "updated_at", "search_text", "owner", "q", "sort", "limit", "cursor", "metadata", "registry",
     "query", "body", "fields", "items", "extensions",
 })  # fmt: skip
-_EXACT: Final = """\
-sa.String(length={0})
-.with_variant(sa.String(length={0}, collation="C"), "postgresql")
-.with_variant(mysql.VARCHAR(charset="utf8mb4", collation="utf8mb4_bin", length={0}), "mysql", "mariadb")"""
-INSTANT: Final = """\
-sa.DateTime()
-.with_variant(sa.DateTime(timezone=True), "postgresql")
-.with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")"""
-SEARCH_TEXT: Final = """\
-sa.String(length=2500)
-.with_variant(sa.String(length=2500, collation="C"), "postgresql")
-.with_variant(mysql.VARCHAR(charset="ascii", collation="ascii_bin", length=2500), "mysql", "mariadb")"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +31,7 @@ class Kind:
     python_type: str
     column: str
     """Of the model, behind the annotation; empty where that says all."""
-    stored: str
-    """Of the migration."""
+    stored: sa.types.TypeEngine[Any]
     input: str
     output: str
     example: str
@@ -65,7 +56,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "text": Kind(
         python_type="str",
         column=make_column(f"ExactString({TEXT_LENGTH})"),
-        stored=_EXACT.format(TEXT_LENGTH),
+        stored=ExactString(TEXT_LENGTH),
         input=f"Text(min_length=1, max_length={TEXT_LENGTH}, required=True)",
         output="fields.String(required=True)",
         example='"Some text"',
@@ -77,7 +68,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "int": Kind(
         python_type="int",
         column="",
-        stored="sa.Integer()",
+        stored=sa.Integer(),
         input="WholeNumber(required=True)",
         output="fields.Integer(required=True)",
         example="3",
@@ -88,10 +79,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "decimal": Kind(
         python_type="decimal.Decimal",
         column=make_column("ExactDecimal(12, 2)"),
-        stored=(
-            'sa.BigInteger()\n.with_variant(sa.Numeric(precision=12, scale=2), "postgresql")\n'
-            '.with_variant(mysql.NUMERIC(precision=12, scale=2), "mysql", "mariadb")'
-        ),
+        stored=ExactDecimal(12, 2),
         input="Amount(required=True)",
         output="Amount(required=True)",
         example='"12.50"',
@@ -103,7 +91,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "bool": Kind(
         python_type="bool",
         column="",
-        stored="sa.Boolean()",
+        stored=sa.Boolean(),
         input="Flag(load_default=False)",
         output="fields.Boolean(required=True)",
         example="False",
@@ -114,7 +102,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "date": Kind(
         python_type="datetime.date",
         column="",
-        stored="sa.Date()",
+        stored=sa.Date(),
         input="Date(required=True)",
         output="Date(required=True)",
         example=f'"{_DAY}"',
@@ -125,7 +113,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "datetime": Kind(
         python_type="datetime.datetime",
         column="",
-        stored=INSTANT,
+        stored=UtcDateTime(),
         input="Instant(required=True)",
         output="Instant(required=True)",
         example=f'"{_DAY}T12:00:00Z"',
@@ -135,7 +123,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
     "user": Kind(
         python_type="uuid.UUID",
         column=make_column('sa.ForeignKey("users.id"), index=True'),
-        stored="sa.Uuid()",
+        stored=sa.Uuid(),
         input="fields.UUID(required=True)",
         output="fields.UUID(required=True)",
         example="str(user.id)",
@@ -223,7 +211,7 @@ def _make_enum(text: str, name: str, members: Sequence[str]) -> Kind:
     return Kind(
         python_type=class_name,
         column=make_column(f"EnumString({class_name})"),
-        stored=_EXACT.format(ENUM_LENGTH),
+        stored=ExactString(ENUM_LENGTH),
         input=f"Choice({class_name}, load_default={class_name}.{members[0].upper()})",
         output=f"Choice({class_name}, required=True)",
         example=f'"{members[0]}"',

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import sqlalchemy as sa
 
+from app.database.types import UtcDateTime
 from app.extending import FACE
 from app.extending.names import NAME_MAX_LENGTH, find_name_fault
 from app.extending.tables import NAME_MAX_BYTES
+from app.search import SearchText
 
-from .fields import INSTANT, SEARCH_TEXT, Field
+from .autogenerate import render_type
+from .fields import Field
 
 LINE_LENGTH: Final = 120
 _MODEL: Final = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -177,8 +181,16 @@ def _describe_imports(fields: Sequence[Field], *, searched: Sequence[str], owner
 def _list_stored(fields: Sequence[Field], *, searched: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return the columns of a migration: the name, the type, and what else is said."""
     columns = [(field.column_name, field.kind.stored, "") for field in fields]
-    columns += [("created_at", INSTANT, ""), ("updated_at", INSTANT, "")]
-    return columns + ([("search_text", SEARCH_TEXT, 'server_default=""')] if searched else [])
+    columns += [("created_at", UtcDateTime(), ""), ("updated_at", UtcDateTime(), "")]
+    columns += [("search_text", SearchText(), 'server_default=""')] if searched else []
+    return [(name, write_type(stored), more) for name, stored, more in columns]
+
+
+def write_type(stored: sa.types.TypeEngine[Any]) -> str:
+    """Return the type of a column as a migration has it: the plain types, a line for each database that differs."""
+    if not isinstance(stored, sa.types.TypeDecorator):
+        return f"sa.{stored!r}"
+    return render_type(stored, set()).replace("'", '"').replace(".with_variant", "\n.with_variant")
 
 
 def write_import(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import IO, Any, Final
 from marshmallow import ValidationError, fields, validate
 
 from app.http.bodies import flatten_messages, parse_json
+from app.http.csv_files import FORMULA_START, spell
 from app.models import NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.schemas import Input
@@ -129,16 +130,12 @@ def start_csv(target: IO[str], columns: Sequence[str]) -> Write:
 
 WRITERS: Final[Mapping[str, Callable[[IO[str], Sequence[str]], Write]]] = {"csv": start_csv, "jsonl": start_json_lines}
 
-# What spreadsheets take for a formula. Source: OWASP, "CSV Injection".
-_FORMULA: Final = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]")
+# With what was put before it, so that it is read back as it was.
+_FORMULA: Final = re.compile(f"'*{FORMULA_START}")
 
 
 def _make_cell(value: Any) -> str:  # noqa: ANN401 - any value that a schema dumps
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = " ".join(value) if isinstance(value, list) else str(value)
+    text = " ".join(value) if isinstance(value, list) else spell(value)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

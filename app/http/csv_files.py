@@ -12,8 +12,9 @@ from flask import Flask, Response, current_app
 from app.schemas import Output
 
 CSV_CONTENT_TYPE: Final = "text/csv"
-# A spreadsheet takes what begins so for a formula, in its full-width forms too (OWASP, CSV injection).
-_FORMULA: Final = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
+FORMULA_START: Final = r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
+"""What a spreadsheet takes for a formula begins so, in full-width forms too. Source: OWASP, "CSV Injection"."""
+_FORMULA: Final = re.compile(FORMULA_START)
 _NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -43,10 +44,13 @@ def write_line(values: Any) -> str:  # an iterable of what JSON can hold
     return line.getvalue()
 
 
+def spell(value: object) -> str:
+    """Return a value as the text of a cell: nothing for None, true or false as in JSON."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
 def _defuse(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = "" if value is None else str(value)
+    text = spell(value)
     is_formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
     return f"'{text}" if is_formula else text
 

@@ -1,11 +1,11 @@
 """Whose a row is: the user that it refers to."""
 
 import uuid
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-_USERS_KEY: Final = "users.id"
+from app.models import USERS_KEY, list_user_columns
 
 
 def get_owner_column(model: type[Any]) -> sa.Column[uuid.UUID]:
@@ -17,16 +17,14 @@ def get_owner_column(model: type[Any]) -> sa.Column[uuid.UUID]:
         LookupError: it has none, or several of which none is named.
     """
     table: sa.Table = model.__table__
-    names = [
-        column.key for column in table.columns if any(key.target_fullname == _USERS_KEY for key in column.foreign_keys)
-    ]
+    names = [column.key for column in list_user_columns(table)]
     named: str | None = getattr(model, "__owner__", None)
     if named is not None:
         if named not in names:
-            raise LookupError(f"{model.__name__}.__owner__ names {named}, which is no foreign key to {_USERS_KEY}")
+            raise LookupError(f"{model.__name__}.__owner__ names {named}, which is no foreign key to {USERS_KEY}")
         return table.columns[named]
     if not names:
-        raise LookupError(f"{model.__name__} has no foreign key to {_USERS_KEY}, so its rows are nobody's own")
+        raise LookupError(f"{model.__name__} has no foreign key to {USERS_KEY}, so its rows are nobody's own")
     if len(names) > 1:
         raise LookupError(f"{model.__name__} refers to users by {', '.join(names)}: name one of them in __owner__")
     return table.columns[names[0]]

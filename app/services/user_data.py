@@ -11,7 +11,7 @@ from app.database import ReferenceRefused, find_referring_table, list_referring_
 from app.extending import Extension, copy_json
 from app.extending.tables import find_owner
 from app.extensions import db, get_extensions, retried
-from app.models import User, list_product_tables
+from app.models import User, list_product_tables, list_user_columns
 from app.utils import Conflict
 
 _USERS: Final = cast("sa.Table", User.__table__)
@@ -50,7 +50,7 @@ def list_not_exported() -> list[str]:
 
 def _is_asked(extension: Extension) -> bool:
     """Say whether ``extension`` may hold something about users."""
-    return extension.export_user is not None or any(_list_references(model) for model in extension.models)
+    return extension.export_user is not None or any(list_user_columns(model.__table__) for model in extension.models)
 
 
 def _list_unknown_tables() -> list[str]:
@@ -94,7 +94,7 @@ def delete_with_data(user: User) -> None:
         if connection.execute(sa.select(sa.literal(1)).where(_refers_to(table, user)).limit(1)).first() is not None:
             raise UserInUse(table.name)
     for table in chosen["keep"]:
-        for column in _list_references(table):
+        for column in list_user_columns(table):
             connection.execute(sa.update(table).where(column == user.id).values({column: None}))
     # What refers goes before what it refers to.
     for table in reversed(sa.schema.sort_tables(chosen["delete"])):
@@ -103,10 +103,4 @@ def delete_with_data(user: User) -> None:
 
 
 def _refers_to(table: sa.Table, user: User) -> sa.ColumnElement[bool]:
-    return sa.or_(sa.false(), *(column == user.id for column in _list_references(table)))
-
-
-def _list_references(model: Any) -> list[sa.Column[Any]]:  # noqa: ANN401 - a model, or its table
-    """Return the columns that refer to a user."""
-    table: sa.Table = getattr(model, "__table__", model)
-    return [column for column in table.columns if any(key.column is _USERS.c.id for key in column.foreign_keys)]
+    return sa.or_(sa.false(), *(column == user.id for column in list_user_columns(table)))

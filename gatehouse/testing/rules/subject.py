@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.extending import Extension
-from app.models import User
+from app.models import list_user_columns
 from app.security import Guard, find_guard
 from gatehouse.testing.factories import Browser, Factory
 from gatehouse.testing.rows import Rows, Values
@@ -100,10 +100,6 @@ class Subject:
         """Yield each model that refers to users, with the attributes that do."""
         for model in self.extension.models:
             mapper = sa.inspect(model)
-            found = [
-                mapper.get_property_by_column(column).key
-                for column in mapper.columns
-                if any(key.column.table is User.__table__ for key in column.foreign_keys)
-            ]
+            found = [mapper.get_property_by_column(column).key for column in list_user_columns(model.__table__)]
             if found:
                 yield model, found
