@@ -44,6 +44,8 @@ VAR: Final = ROOT / "var"
 FOREIGN_PREFIXES: Final = ("FLASK_", "PYTHON", "COMPOSE_", "POSTGRES_", "MYSQL_", "MARIADB_", "REDIS_")
 # As alike as REGISTRATON and REGISTRATION; HOSTNAME and HOST are not.
 MISSPELT_RATIO: Final = 0.9
+SIGN_IN_METHODS: Final = ("password", "mail_link", "mail_code")
+LINE_MAX_LENGTH: Final = 100
 LOCAL_HOSTS: Final = "localhost,127.0.0.1,[::1]"
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -53,6 +55,8 @@ _NAME: Final = r"(?P<host>[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])"
 _HOST: Final = re.compile(rf"{_NAME}(?::[0-9]{{1,5}})?")
 _ORIGIN: Final = re.compile(rf"(?P<scheme>https?)://{_NAME}(?::(?P<port>[0-9]{{1,5}}))?/?")
 _PORTS: Final = range(1, 65536)
+_LOGO: Final = re.compile(r"https://[^\s\"'<>\\]{1,500}")
+_COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 _IMPLIED_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -118,6 +122,39 @@ def _parse_email(text: str) -> str:
         raise ValueError("an e-mail address") from error
 
 
+def _parse_domains(text: str) -> tuple[str, ...]:
+    try:
+        # The domain of an address in its canonical form, which addresses are compared in.
+        return tuple(canonicalize_email(f"x@{part.removeprefix('@')}").partition("@")[2] for part in split_list(text))
+    except ValueError:
+        raise ValueError("domains such as example.com, separated by commas, without @ and wildcard") from None
+
+
+def _parse_sign_in_methods(text: str) -> tuple[str, ...]:
+    methods = split_list(text)
+    if not methods or not set(methods) <= set(SIGN_IN_METHODS) or len(set(methods)) < len(methods):
+        raise ValueError(f"one or more of {', '.join(SIGN_IN_METHODS)}, each once, separated by commas")
+    return methods
+
+
+def _parse_line(text: str) -> str:
+    if not text.isprintable() or len(text) > LINE_MAX_LENGTH:
+        raise ValueError(f"one line of at most {LINE_MAX_LENGTH} characters")
+    return text
+
+
+def _parse_logo(text: str) -> str:
+    if not _LOGO.fullmatch(text):
+        raise ValueError("the address of a picture that begins with https://")
+    return text
+
+
+def _parse_color(text: str) -> str:
+    if not _COLOR.fullmatch(text):
+        raise ValueError("a color such as #2f5d50")
+    return text.lower()
+
+
 def _parse_log_level(text: str) -> str:
     return parse_choice("DEBUG", "INFO", "WARNING", "ERROR")(text.upper())
 
@@ -151,9 +188,11 @@ class Settings:
     ratelimit_fallback: Fallback = setting(parse_choice(*Fallback), "local")
     ratelimit_precision: int = setting(parse_int(at_least=PRECISION_RANGE[0], at_most=PRECISION_RANGE[-1]), "100")
     ratelimit_default: Limits = setting(parse_limits, "600/minute")
-    ratelimit_login: Limits = setting(parse_limits, "10/minute;50/hour")
+    ratelimit_login: Limits = setting(parse_limits, "5/minute;10/5 minutes;20/15 minutes")
     ratelimit_login_address: Limits = setting(parse_limits, "30/minute;300/hour")
     ratelimit_register: Limits = setting(parse_limits, "10/minute;60/hour")
+    ratelimit_mail: Limits = setting(parse_limits, "10/minute;60/hour")
+    ratelimit_token: Limits = setting(parse_limits, "30/minute;300/hour")
     ratelimit_roles: RoleLimits | None = setting(parse_role_limits, None)
 
     trusted_proxies: int | tuple[IpNetwork, ...] = setting(_parse_proxies, "0")
@@ -161,7 +200,13 @@ class Settings:
     allowed_hosts: tuple[str, ...] = setting(_parse_hosts, LOCAL_HOSTS, production="")
     cors_origins: tuple[str, ...] = setting(_parse_origins, "")
 
-    registration: str = setting(parse_choice("open", "closed"), "open")
+    registration: str = setting(parse_choice("open", "invite", "closed"), "open")
+    registration_domains: tuple[str, ...] = setting(_parse_domains, "")
+    email_verification: str = setting(parse_choice("off", "required"), "off", production="required")
+    sign_in_methods: tuple[str, ...] = setting(_parse_sign_in_methods, "password")
+    deletion_grace_days: int = setting(parse_int(at_least=0, at_most=365), "14")
+    proof_of_work: str = setting(parse_choice("off", "auto", "on"), "off")
+    guesses_max: int = setting(parse_int(at_least=10, at_most=100), "100")
     admin_email: str | None = setting(_parse_email, "admin@example.com", production=None)
     admin_password: str | None = setting(parse_text, None, is_secret=True)
 
@@ -171,6 +216,22 @@ class Settings:
     session_idle_timeout: int = setting(_SECONDS, str(2 * 3600))
     remember_lifetime: int = setting(_SECONDS, str(30 * 24 * 3600))
     session_cookie_secure: bool = setting(parse_bool, "false", production="true")
+
+    mail_from: str | None = setting(_parse_email, None)
+    mail_in_process: bool = setting(parse_bool, "true", production="false")
+    mail_preview: bool = setting(parse_bool, "true", production="false")
+    mails_per_hour: int = setting(parse_int(at_least=1, at_most=100), "5")
+    mail_code_tries: int = setting(parse_int(at_least=1, at_most=10), "5")
+    outbox_retention_days: int = setting(parse_int(at_least=1, at_most=365), "7")
+    verification_lifetime: int = setting(_SECONDS, str(24 * 3600))
+    reset_lifetime: int = setting(_SECONDS, str(3600))
+    mail_sign_in_lifetime: int = setting(_SECONDS, str(15 * 60))
+    invitation_lifetime: int = setting(_SECONDS, str(7 * 24 * 3600))
+    undo_lifetime: int = setting(_SECONDS, str(7 * 24 * 3600))
+    site_name: str = setting(_parse_line, "Gatehouse")
+    site_logo: str | None = setting(_parse_logo, None)
+    site_accent: str = setting(_parse_color, "#2f5d50")
+    console_url: str | None = setting(_parse_origin, None)
 
     log_level: str = setting(_parse_log_level, "INFO")
     log_format: str = setting(parse_choice("text", "json"), "text", production="json")
@@ -212,6 +273,11 @@ class Settings:
     def rate_limits(self) -> dict[str, Limits]:
         """The limits that have a name."""
         return {name: getattr(self, field) for name, field in _name_limits().items()}
+
+    @property
+    def front_url(self) -> str:
+        """Where links in mails lead."""
+        return self.console_url or self.public_url
 
     def describe(self) -> dict[str, object]:
         """Return every setting by its name in the environment, secrets masked."""

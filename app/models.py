@@ -1,4 +1,4 @@
-"""What we remember: users, roles, sessions and the audit trail.
+"""What we remember: users, roles, sessions, mails and what they prove, and the audit trail.
 
 To add a model, add a class here, then ``flask --app run db migrate -m "…"`` writes its migration.
 """
@@ -17,6 +17,7 @@ from .clock import now
 from .database.types import ExactString, UtcDateTime
 from .emails import EMAIL_MAX_LENGTH
 from .extensions import get_permissions
+from .languages import LANGUAGE_MAX_LENGTH
 from .permissions import BUILT_IN_ROLES, ROLE_NAME_MAX_LENGTH, find_allowed
 from .search import Searched
 
@@ -25,6 +26,10 @@ DESCRIPTION_MAX_LENGTH = 500
 USER_AGENT_MAX_LENGTH = 256
 RATE_LIMIT_NAME_MAX_LENGTH = 64
 LIMITS_MAX_LENGTH = 200
+PASSWORD_HASH_MAX_LENGTH = 255
+HASH_LENGTH = 64
+MAIL_ERROR_MAX_LENGTH = 500
+SEALED_MAX_LENGTH = 4096
 USERS_KEY: Final = "users.id"
 """What refers to a user refers to this."""
 
@@ -71,9 +76,12 @@ class User(Searched, Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
     email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH), unique=True)
     name: Mapped[str] = mapped_column(ExactString(NAME_MAX_LENGTH), default="")
-    password_hash: Mapped[str | None] = mapped_column(sa.String(255))
+    language: Mapped[str | None] = mapped_column(sa.String(LANGUAGE_MAX_LENGTH))
+    password_hash: Mapped[str | None] = mapped_column(sa.String(PASSWORD_HASH_MAX_LENGTH))
+    is_password_change_required: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     is_active: Mapped[bool] = mapped_column(default=True)
     email_verified_at: Mapped[datetime.datetime | None]
+    deletion_due_at: Mapped[datetime.datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime.datetime] = mapped_column(default=now, onupdate=now)
     last_login_at: Mapped[datetime.datetime | None]
@@ -151,6 +159,93 @@ class Session(Base):
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
 
     user: Mapped[User] = relationship()
+
+
+class OutboxMessage(Base):
+    """A mail that waits to be sent, was sent, or was given up.
+
+    Nobody marks one as being sent: whoever claims it moves ``due_at`` into the future, so that a crash heals by itself.
+    """
+
+    __tablename__ = "outbox"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    template: Mapped[str] = mapped_column(sa.String(64))
+    recipient: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH))
+    language: Mapped[str | None] = mapped_column(sa.String(LANGUAGE_MAX_LENGTH))
+    sealed_context: Mapped[str] = mapped_column(sa.String(SEALED_MAX_LENGTH), default="")
+    is_prepared: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(sa.String(8), default="waiting")
+    due_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    lease: Mapped[str | None] = mapped_column(sa.String(32))
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_error: Mapped[str | None] = mapped_column(ExactString(MAIL_ERROR_MAX_LENGTH))
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime.datetime | None]
+
+    __table_args__ = (sa.Index(None, "state", "due_at", "id"), sa.Index(None, "recipient", "created_at"))
+
+
+class MailToken(Base):
+    """What a mailed link or code proves. The link carries a random token, this row the token's SHA-256."""
+
+    __tablename__ = "mail_tokens"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    purpose: Mapped[str] = mapped_column(sa.String(32))
+    token_hash: Mapped[str] = mapped_column(sa.String(HASH_LENGTH), unique=True)
+    code_hash: Mapped[str | None] = mapped_column(sa.String(HASH_LENGTH))
+    tries_left: Mapped[int] = mapped_column(default=0)
+    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH))
+    browser_hash: Mapped[str | None] = mapped_column(sa.String(HASH_LENGTH))
+    details: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
+
+    __table_args__ = (sa.Index(None, "user_id", "purpose"), sa.Index(None, "email", "purpose"))
+
+
+class Registration(Base):
+    """An account that somebody asked for and whose address is not verified yet; a newer one takes its place."""
+
+    __tablename__ = "registrations"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH), unique=True)
+    name: Mapped[str] = mapped_column(ExactString(NAME_MAX_LENGTH), default="")
+    language: Mapped[str | None] = mapped_column(sa.String(LANGUAGE_MAX_LENGTH))
+    password_hash: Mapped[str | None] = mapped_column(sa.String(PASSWORD_HASH_MAX_LENGTH))
+    token_hash: Mapped[str] = mapped_column(sa.String(HASH_LENGTH), unique=True)
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
+
+
+class Invitation(Base):
+    """An invitation that nobody has used yet; ``roles`` are names, given if the inviter may still give them."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid7)
+    email: Mapped[str] = mapped_column(ExactString(EMAIL_MAX_LENGTH), unique=True)
+    roles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
+    language: Mapped[str | None] = mapped_column(sa.String(LANGUAGE_MAX_LENGTH))
+    token_hash: Mapped[str | None] = mapped_column(sa.String(HASH_LENGTH), unique=True)
+    inviter_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
+
+    __table_args__ = (sa.Index(None, "created_at", "id"),)
+
+
+class GuessCount(Base):
+    """How many wrong passwords and codes in a row an account had, by the hash of its name; known or not."""
+
+    __tablename__ = "guess_counts"
+
+    account_hash: Mapped[str] = mapped_column(sa.String(HASH_LENGTH), primary_key=True)
+    failures: Mapped[int] = mapped_column(default=0)
+    failed_at: Mapped[datetime.datetime] = mapped_column(default=now, index=True)
 
 
 class RateLimit(Base):

@@ -12,6 +12,10 @@ from typing import Final
 PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "audit:read": "Read the audit trail",
+        "invitations:read": "See who is invited",
+        "invitations:write": "Invite people, send invitations again and withdraw them",
+        "outbox:read": "See which mails wait, were sent or were given up, and to whom",
+        "outbox:write": "Send mails again that were given up",
         "ratelimits:read": "See the rate limits, whom they count and whom they refused",
         "ratelimits:write": "Change rate limits, those that guard administrators included, and clear what they counted",
         "roles:assign": "Give roles to users and take them away",

@@ -10,6 +10,7 @@ from marshmallow import ValidationError, fields, validate
 
 from app.http.bodies import flatten_messages, parse_json
 from app.http.csv_files import FORMULA_START, spell
+from app.languages import LANGUAGES
 from app.models import NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.schemas import Input
@@ -40,10 +41,13 @@ class ImportInput(Input):
     id = fields.UUID(allow_none=True)
     email = Email(required=True)
     name = Text(max_length=NAME_MAX_LENGTH)
+    language = fields.String(allow_none=True, validate=validate.OneOf(LANGUAGES))
     password_hash = fields.String(allow_none=True, validate=_check_hash)
+    password_change_required = fields.Boolean(attribute="is_password_change_required")
     is_active = fields.Boolean()
     roles = fields.List(Text(max_length=ROLE_NAME_MAX_LENGTH), validate=validate.Length(max=ROLES_MAX), allow_none=True)
     email_verified_at = Instant(allow_none=True)
+    deletion_due_at = Instant(allow_none=True)
     created_at = Instant(allow_none=True)
     updated_at = Instant(allow_none=True)
     last_login_at = Instant(allow_none=True)

@@ -16,6 +16,7 @@ from werkzeug.http import parse_set_header
 
 from app.config import Settings
 from app.database import time_limit
+from app.languages import choose_language
 from app.security import Actor, Client
 from app.utils import BadRequest, escape_controls, log_context
 
@@ -152,6 +153,11 @@ def get_client() -> Client:
         ip=(request.remote_addr or "")[:_IP_MAX_LENGTH],
         user_agent=escape_controls(request.headers.get("User-Agent", "")),
     )
+
+
+def get_language() -> str:
+    """Return the language that the current request asks for."""
+    return choose_language(request.accept_languages.values())
 
 
 def get_actor() -> Actor:

@@ -23,7 +23,17 @@ Item = TypeVar("Item")
 
 # Few enough for SQLite's limit of variables in a statement, many enough that round trips do not count.
 CHUNK: Final = 500
-_AS_GIVEN: Final = ("email", "name", "password_hash", "is_active", "email_verified_at", "last_login_at")
+_AS_GIVEN: Final = (
+    "email",
+    "name",
+    "language",
+    "password_hash",
+    "is_password_change_required",
+    "is_active",
+    "email_verified_at",
+    "deletion_due_at",
+    "last_login_at",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +43,14 @@ class ImportedUser:
     line: int
     email: str
     name: str = ""
+    language: str | None = None
     password_hash: str | None = dataclasses.field(default=None, repr=False)
+    is_password_change_required: bool = False
     is_active: bool = True
     roles: tuple[str, ...] | None = None
     id: uuid.UUID | None = None
     email_verified_at: datetime.datetime | None = None
+    deletion_due_at: datetime.datetime | None = None
     created_at: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
     last_login_at: datetime.datetime | None = None

@@ -40,12 +40,15 @@ _GRANTS: Final = (
     .where(user_roles.c.user_id == User.id)
     .scalar_subquery()
 )
-ACCOUNT_COLUMNS: Final = (
+ACCOUNT_COLUMNS: Final[Sequence[sa.orm.InstrumentedAttribute[Any]]] = (
     User.id,
     User.email,
     User.name,
+    User.language,
+    User.is_password_change_required,
     User.is_active,
     User.email_verified_at,
+    User.deletion_due_at,
     User.created_at,
     User.updated_at,
     User.last_login_at,
@@ -53,7 +56,7 @@ ACCOUNT_COLUMNS: Final = (
 """What ``SignedInUser`` and ``ListedUser`` begin with, in their order."""
 
 # What ``SignedInUser`` is made of: no model, one row.
-_USER: Final = (*ACCOUNT_COLUMNS, _GRANTS.label("grants"))
+_USER: Final[Sequence[Any]] = (*ACCOUNT_COLUMNS, _GRANTS.label("grants"))
 # Every signed-in request asks it: one row, no model.
 _BY_TOKEN: Final = Lookup(
     sa.select(
@@ -68,7 +71,7 @@ _BY_TOKEN: Final = Lookup(
 )
 _OF_USER: Final = Session.user_id == User.id
 # Whoever signs in, with what tells whether sessions of theirs have to go.
-_BY_ID: Final = sa.select(
+_BY_ID: Final[sa.Select[Any]] = sa.select(
     *_USER,
     sa.select(sa.func.count()).where(_OF_USER).scalar_subquery().label("sessions_count"),
     sa.select(sa.func.min(Session.expires_at)).where(_OF_USER).scalar_subquery().label("first_expires_at"),
@@ -118,8 +121,11 @@ def _read_user(row: sa.Row[Any]) -> SignedInUser:
         id=row.id,
         email=row.email,
         name=row.name,
+        language=row.language,
+        is_password_change_required=row.is_password_change_required,
         is_active=row.is_active,
         email_verified_at=row.email_verified_at,
+        deletion_due_at=row.deletion_due_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
         last_login_at=row.last_login_at,

@@ -32,8 +32,11 @@ class ListedUser(NamedTuple):
     id: uuid.UUID
     email: str
     name: str
+    language: str | None
+    is_password_change_required: bool
     is_active: bool
     email_verified_at: datetime.datetime | None
+    deletion_due_at: datetime.datetime | None
     created_at: datetime.datetime
     updated_at: datetime.datetime
     last_login_at: datetime.datetime | None

@@ -37,7 +37,7 @@ def test_every_kind_of_value_is_shown_to_programs_too() -> None:
     settings = Settings.from_environ(TEST_ENVIRON | {"TRUSTED_PROXIES": "10.0.0.0/8", "RATELIMIT_ROLES": ROLES})
     shown = json.loads(json.dumps(describe_settings(settings)))
     assert (shown["TRUSTED_PROXIES"], shown["RATELIMIT_ROLES"]) == (["10.0.0.0/8"], ROLES)
-    assert (shown["RATELIMIT_LOGIN"], shown["RATELIMIT_FALLBACK"]) == ("10/minute;50/hour", "local")
+    assert (shown["RATELIMIT_LOGIN"], shown["RATELIMIT_FALLBACK"]) == ("5/minute;10/5 minutes;20/15 minutes", "local")
 
 
 @pytest.mark.no_database

@@ -23,6 +23,7 @@ MAX_FILE_LINES: Final = 400
 # What is longer, and why.
 LONG_FUNCTIONS: Final = {
     ("app/migrations/versions/0001_accounts.py", "upgrade"): "a migration is one list of tables, and is never changed",
+    ("app/migrations/versions/0004_life_of_an_account.py", "upgrade"): "likewise",
 }
 ROUTES: Final = sorted(path.stem for path in (ROOT / "app" / "routes").glob("[!_]*.py"))
 

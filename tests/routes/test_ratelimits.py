@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
 LIMITS = "/api/v1/ratelimits"
+NAMES = ["default", "login", "login-address", "register", "mail", "token"]
 LOGIN = "/api/v1/auth/login"
 ME = "/api/v1/users/me"
 
@@ -48,7 +49,7 @@ def find(browser: Browser, name: str) -> Any:
 
 def test_the_limits_in_force_are_listed(admin_browser: Browser) -> None:
     answer = admin_browser.get(LIMITS).get_json()
-    assert [item["name"] for item in answer["items"]] == ["default", "login", "login-address", "register"]
+    assert [item["name"] for item in answer["items"]] == NAMES
     assert find(admin_browser, "login") == {
         "name": "login",
         "limits": "5/hour",

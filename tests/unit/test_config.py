@@ -80,7 +80,9 @@ def test_a_password_in_a_setting_that_takes_none_is_not_shown() -> None:
 def test_limits_of_roles_are_refused_by_name_with_those_that_there_are() -> None:
     for wrong in ("staff", "staff.login=often", "a.login=5/minute a.login=6/minute"):
         assert find_faults(RATELIMIT_ROLES=wrong) == ["RATELIMIT_ROLES"]
-    with pytest.raises(SettingsError, match="default, login, login-address, register; there is none called typo"):
+    with pytest.raises(
+        SettingsError, match="default, login, login-address, register, mail, token; there is none called typo"
+    ):
         load_extensions(read(RATELIMIT_ROLES="staff.typo=5/minute"))
     # Without an extension it is no fault of one.
     with pytest.raises(SettingsError, match=r"^The settings are wrong"):

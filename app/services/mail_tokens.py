@@ -1,0 +1,99 @@
+"""What mailed links and codes prove: random, single use, expiring; the newest of its purpose alone counts."""
+
+import datetime
+import hashlib
+import secrets
+import uuid
+from typing import Final
+
+import sqlalchemy as sa
+
+from app.clock import now
+from app.extensions import db
+from app.models import MailToken
+from app.utils import BadRequest
+
+TOKEN_BYTES: Final = 32
+
+
+class InvalidToken(BadRequest):
+    """A token that proves nothing; one answer for every cause."""
+
+    title = "Link not valid"
+    detail = "This link is not valid any more: it was used, it ran out, or a newer one was sent. Ask for another."
+
+
+def make_token() -> tuple[str, str]:
+    """Return a new token of 256 random bits, and its hash, which is what to store."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    return token, hash_token(token)
+
+
+def hash_token(token: object) -> str:
+    """Return the hash by which what a caller sent as a token is looked up.
+
+    Raises:
+        InvalidToken: it is no text, or empty.
+    """
+    if not isinstance(token, str) or not token:
+        raise InvalidToken
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+# --- for the other services, inside a transaction of theirs ---
+
+
+def add_token(
+    purpose: str,
+    *,
+    user_id: uuid.UUID,
+    email: str,
+    lifetime_seconds: int,
+    browser_hash: str | None = None,
+    **details: str | None,
+) -> str:
+    """Add a token to the current transaction and return it; the user's former ones of this purpose are void.
+
+    ``email`` is where it is mailed to. With ``browser_hash`` it works in that browser alone.
+    """
+    revoke_tokens(user_id, purpose)
+    token, token_hash = make_token()
+    row = {
+        "purpose": purpose,
+        "token_hash": token_hash,
+        "user_id": user_id,
+        "email": email,
+        "browser_hash": browser_hash,
+        "details": details,
+        "expires_at": now() + datetime.timedelta(seconds=lifetime_seconds),
+    }
+    db.session.connection().execute(sa.insert(MailToken), row)
+    return token
+
+
+def use_token(token: object, *purposes: str, browser_hash: str | None = None) -> MailToken:
+    """Use up a token in the current transaction and return what it was; of many at once, one gets it.
+
+    Raises:
+        InvalidToken: it is unknown, used, expired, for something else or for another browser.
+    """
+    row = db.session.scalars(
+        sa.select(MailToken).where(MailToken.token_hash == hash_token(token), MailToken.purpose.in_(purposes))
+    ).one_or_none()
+    is_theirs = row is not None and row.browser_hash in {None, browser_hash}
+    if row is None or not is_theirs or row.expires_at <= now():
+        raise InvalidToken
+    # Who deletes the row has used it; everybody else who found it waits here and deletes none.
+    used = db.session.connection().execute(sa.delete(MailToken).where(MailToken.id == row.id)).rowcount
+    db.session.expunge(row)
+    if not used:
+        raise InvalidToken
+    return row
+
+
+def revoke_tokens(user_id: uuid.UUID, *purposes: str) -> None:
+    """Void the user's tokens of these purposes, or all, in the current transaction."""
+    conditions = [MailToken.user_id == user_id]
+    if purposes:
+        conditions.append(MailToken.purpose.in_(purposes))
+    db.session.connection().execute(sa.delete(MailToken).where(*conditions))
