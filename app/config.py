@@ -29,6 +29,7 @@ from .environment import (
     setting,
     split_list,
 )
+from .mail_url import MailTarget, parse_mail_url
 from .ratelimit import StorageUri, parse_storage_uri
 from .ratelimit.plan import PRECISION_RANGE, Fallback, Limits, parse_limits
 from .ratelimit.rules import RoleLimits, name_setting, parse_role_limits
@@ -113,6 +114,12 @@ def _parse_database_url(text: str) -> DatabaseTarget:
         if path and not path.startswith(":memory:"):
             text = f"sqlite:///{ROOT / path}"
     return parse_database_url(text)
+
+
+def _parse_mail_url(text: str) -> MailTarget:
+    target = parse_mail_url(text)
+    # Relative to the project, not to wherever a command happens to be run from.
+    return dataclasses.replace(target, folder=str(ROOT / target.folder)) if target.folder else target
 
 
 def _parse_email(text: str) -> str:
@@ -217,6 +224,7 @@ class Settings:
     remember_lifetime: int = setting(_SECONDS, str(30 * 24 * 3600))
     session_cookie_secure: bool = setting(parse_bool, "false", production="true")
 
+    mail_url: MailTarget = setting(_parse_mail_url, "console:", is_secret=True)
     mail_from: str | None = setting(_parse_email, None)
     mail_in_process: bool = setting(parse_bool, "true", production="false")
     mail_preview: bool = setting(parse_bool, "true", production="false")

@@ -80,6 +80,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # Flask-Smorest 
     # Flask-Smorest ships no types for its decorators.
     route: Callable[..., Callable[[View], View]]
     arguments: Callable[..., Callable[[View], View]]
+    alt_response: Callable[..., Callable[[View], View]]
 
     def response(self, status_code: int, schema: Any = None, **options: Any) -> Callable[[View], View]:
         """Dump what the view returns through ``schema`` and answer ``status_code``."""

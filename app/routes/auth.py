@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from flask import Response
+from flask import Response, jsonify
 from flask_login import current_user
 
+from app.extensions import get_settings
 from app.http.limits import account, own_account
 from app.http.openapi import Blueprint
-from app.http.requests import get_actor, get_client
+from app.http.requests import get_actor, get_client, get_language
 from app.ratelimit import OutcomeOpen, address, rate_limit
 from app.schemas import (
+    AcceptedOutput,
     CsrfOutput,
     LoginInput,
     OwnUserOutput,
@@ -31,8 +33,8 @@ from app.security import (
     requires,
     start_browser_session,
 )
-from app.services import accounts, sessions
-from app.services.accounts import EmailTaken, InvalidCredentials, RegistrationClosed
+from app.services import accounts, registrations, sessions
+from app.services.accounts import DomainRefused, EmailTaken, InvalidCredentials, RegistrationClosed
 from app.services.sessions import SessionNotFound
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api/v1/auth", description="Signing up, in and out")
@@ -48,12 +50,18 @@ def get_csrf() -> dict[str, str]:
 
 @blueprint.route("/register", methods=["POST"])
 @blueprint.response(201, OwnUserOutput)
+@blueprint.alt_response(202, schema=AcceptedOutput, description="The address has to be verified first.")
 @blueprint.arguments(RegisterInput)
-@blueprint.raises(RegistrationClosed, EmailTaken, WeakPassword, HashingBusy)
+@blueprint.raises(RegistrationClosed, DomainRefused, EmailTaken, WeakPassword, HashingBusy)
 @rate_limit("RATELIMIT_REGISTER", by=address, when=is_our_page)
 @public
 def register(body: dict[str, Any]) -> Any:
-    """Create an account and sign in to it."""
+    """Create an account and sign in to it; where addresses have to be verified, mail a link that creates it."""
+    if get_settings().email_verification == "required":
+        registrations.request_registration(**body, asked_in=get_language(), client=get_client())
+        accepted = jsonify(status="accepted")
+        accepted.status_code = 202
+        return accepted
     sign_in = accounts.register(**body, client=get_client(), replaces=find_browser_token())
     start_browser_session(sign_in.token, is_remembered=False)
     remember_device(sign_in.user.email)

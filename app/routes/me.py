@@ -39,10 +39,10 @@ def get_me() -> Any:
 @blueprint.raises(UserNotFound)
 @requires()
 def update_me(body: dict[str, Any]) -> Any:
-    """Change the caller's name."""
-    if "name" not in body:
+    """Change the caller's name, or the language of their mails."""
+    if not body:
         return current_user.user
-    return accounts.rename(current_user.user.id, name=body["name"], actor=get_actor())
+    return accounts.update_profile(current_user.user.id, changes=body, actor=get_actor())
 
 
 @blueprint.route("", methods=["DELETE"])

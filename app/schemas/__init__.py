@@ -7,11 +7,13 @@ from flask_login import current_user
 from marshmallow import fields, validate
 
 from app.extensions import get_extensions
+from app.languages import LANGUAGES
 from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.refusals import MINUTES_KEPT
 
 from .kinds import PAGE_LIMIT, Changes, Input, Output, PageQuery
+from .mail import AcceptedOutput, AddressInput, TokenInput
 from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
@@ -27,6 +29,7 @@ class RegisterInput(Input):
     email = Email(required=True)
     password = Password(required=True)
     name = Text(max_length=NAME_MAX_LENGTH, load_default="")
+    language = fields.String(validate=validate.OneOf(LANGUAGES), load_default=None)
 
 
 class LoginInput(Input):
@@ -54,6 +57,7 @@ class ProfileInput(Input):
     """What callers may change about themselves."""
 
     name = Text(max_length=NAME_MAX_LENGTH)
+    language = fields.String(validate=validate.OneOf(LANGUAGES), allow_none=True)
 
 
 class UserCreateInput(Input):

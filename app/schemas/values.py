@@ -145,6 +145,13 @@ class Flag(fields.Boolean):
         return super()._deserialize(value, attr, data, **kwargs) is True
 
 
+class Token(fields.Raw):
+    """What a mailed link carries: it takes any value, so that whatever is no token of ours gets the same answer."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_none=True, metadata={"type": "string"}, **kwargs)
+
+
 class Instant(fields.AwareDateTime):
     """A time as RFC 3339 in UTC."""
 

@@ -1,7 +1,7 @@
 """Accounts: what people do with their own. Addresses come in their canonical form."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -34,6 +34,9 @@ _SIGN_IN: Final = (
 )
 
 
+_PROFILE_ACTIONS: Final = {"name": "user.renamed", "language": "user.language_changed"}
+
+
 class EmailTaken(Conflict):
     """There is an account with this e-mail address."""
 
@@ -45,6 +48,12 @@ class RegistrationClosed(Forbidden):
     """Nobody can register by themselves."""
 
     detail = "Registration is closed here. Ask an administrator for an account."
+
+
+class DomainRefused(Forbidden):
+    """Addresses of this domain may not register."""
+
+    detail = "Addresses of this domain cannot register here. Use another, or ask an administrator for an account."
 
 
 class InvalidCredentials(AppError):
@@ -61,21 +70,24 @@ class UserNotFound(NotFound):
 
 
 @retried
-def register(*, email: str, password: str, name: str, client: Client, replaces: str | None = None) -> SignIn:
+def register(
+    *, email: str, password: str, name: str, client: Client, language: str | None = None, replaces: str | None = None
+) -> SignIn:
     """Make an account for whoever asks, and sign them in.
 
     ``replaces`` is the token of a session that the new one takes the place of.
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
+        DomainRefused: addresses of this domain may not.
         WeakPassword: with the reason.
         EmailTaken: somebody has this e-mail address.
     """
-    if get_settings().registration != "open":
-        raise RegistrationClosed
+    refuse_registration(email)
     password_hash = hash_new_password(password, about=(email, name), field="password")
     with refuse_duplicate(User.email, EmailTaken), transaction():
         user = add_user(email=email, name=name, password_hash=password_hash)
+        user.language = language
         user.last_login_at = now()
         db.session.flush()
         sign_in = add_session(user.id, client, is_remembered=False, replaces=replaces)
@@ -150,17 +162,18 @@ def change_password(*, current_password: str, new_password: str, session_id: uui
 
 
 @retried
-def rename(user_id: uuid.UUID, *, name: str, actor: Actor) -> User:
-    """Give a user another name and return the user.
+def update_profile(user_id: uuid.UUID, *, changes: Mapping[str, str | None], actor: Actor) -> User:
+    """Change what people may change about themselves, any of ``name`` and ``language``, and return the user.
 
     Raises:
         UserNotFound: there is none.
     """
     with transaction():
         user = read_user(user_id, is_locked=True)
-        if user.name != name:
-            user.name = name
-            audit.record("user.renamed", actor=actor, target=user.id)
+        changed = [field for field, value in changes.items() if getattr(user, field) != value]
+        for field in changed:
+            setattr(user, field, changes[field])
+            audit.record(_PROFILE_ACTIONS[field], actor=actor, target=user.id)
     return user
 
 
@@ -209,6 +222,20 @@ def get_user_by_email(email: str) -> User:
 
 
 # --- for the other services, inside a transaction of theirs ---
+
+
+def refuse_registration(email: str) -> None:
+    """Refuse whoever asks for an account with this address, before anything is looked up.
+
+    Raises:
+        RegistrationClosed: nobody can register by themselves.
+        DomainRefused: addresses of this domain may not.
+    """
+    settings = get_settings()
+    if settings.registration != "open":
+        raise RegistrationClosed
+    if settings.registration_domains and email.rpartition("@")[2] not in settings.registration_domains:
+        raise DomainRefused
 
 
 def read_user(user_id: uuid.UUID | None, *, is_locked: bool = False) -> User:

@@ -11,16 +11,19 @@ import sqlalchemy as sa
 from app.clock import now
 from app.extensions import db
 from app.models import MailToken
-from app.utils import BadRequest
+from app.utils import InvalidInput
 
 TOKEN_BYTES: Final = 32
 
 
-class InvalidToken(BadRequest):
+class InvalidToken(InvalidInput):
     """A token that proves nothing; one answer for every cause."""
 
     title = "Link not valid"
     detail = "This link is not valid any more: it was used, it ran out, or a newer one was sent. Ask for another."
+
+    def __init__(self) -> None:
+        super().__init__(errors={"token": [self.detail]})
 
 
 def make_token() -> tuple[str, str]:

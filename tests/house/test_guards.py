@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Everything that a stranger may call. Whatever is not here refuses one.
 PUBLIC: Final = {
+    ("POST", "/api/v1/auth/email/verify"),
+    ("POST", "/api/v1/auth/email/verify/resend"),
     ("GET", "/api/v1/auth/csrf"),
     ("POST", "/api/v1/auth/login"),
     ("POST", "/api/v1/auth/register"),

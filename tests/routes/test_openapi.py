@@ -44,7 +44,7 @@ schemathesis.openapi.format("rate-limits", st.from_regex(f"{LIMIT}(;{LIMIT}){{0,
 
 
 # Refusals of what the schemas allow: no schema can say what they look at.
-BEYOND_SCHEMAS = {"invalid_cursor", "invalid_key", "unknown_role"}
+BEYOND_SCHEMAS = {"invalid_token", "invalid_cursor", "invalid_key", "unknown_role"}
 
 # Refusals that would mean that somebody else asked, and that nothing but refusals was held against the document.
 NEVER_TOLD = {

@@ -1,0 +1,167 @@
+"""Accounts that begin once their address is verified: before that there is nothing that a stranger could have taken."""
+
+import datetime
+import uuid
+
+import sqlalchemy as sa
+
+from app.clock import now
+from app.database import refuse_duplicate
+from app.extensions import db, get_settings, retried, transaction
+from app.models import MailToken, Registration, User
+from app.security import Actor, Client
+
+from . import audit, outbox
+from .accounts import add_user, hash_new_password, read_user, refuse_registration
+from .mail_tokens import InvalidToken, add_token, hash_token, make_token, revoke_tokens, use_token
+from .outbox import Prepared, QueuedMail, make_link
+from .sessions import delete_sessions
+
+
+@retried
+def request_registration(
+    *, email: str, password: str | None, name: str, language: str | None, asked_in: str, client: Client
+) -> None:
+    """Take a registration, and mail its address what begins the account; nobody learns whether there is one.
+
+    ``language`` is what the account is to have, ``asked_in`` that of the request. An account that there is is told
+    instead that somebody tried.
+
+    Raises:
+        RegistrationClosed: nobody can register by themselves.
+        DomainRefused: addresses of this domain may not.
+        WeakPassword: with the reason.
+    """
+    refuse_registration(email)
+    password_hash = hash_new_password(password, about=(email, name), field="password") if password else None
+    with transaction():
+        outbox.queue(
+            "verify_registration",
+            to=email,
+            language=language or asked_in,
+            name=name,
+            password_hash=password_hash,
+            stored_language=language,
+        )
+        audit.record("user.registration_requested", actor=_anonymous(client))
+
+
+@retried
+def request_verification(*, email: str, asked_in: str) -> None:
+    """Mail an address once more what verifies it, if it waits for that; nobody learns whether it does."""
+    with transaction():
+        outbox.queue("verify_email", to=email, language=asked_in)
+
+
+@retried
+def verify(token: object, *, caller_id: uuid.UUID | None, client: Client) -> str:
+    """Do what a link proves that was mailed to an address, and return the address: begin the account, or verify it.
+
+    ``caller_id`` is who is signed in. Whoever set up an account whose address they do not read loses it: unless the
+    account's own session uses the link, its password and its sessions end, and a link to set a password is mailed.
+
+    Raises:
+        InvalidToken: it proves nothing, or the address has an account meanwhile.
+    """
+    with refuse_duplicate(User.email, InvalidToken), transaction():
+        registration = _take_registration(token)
+        if registration is not None:
+            return _begin_account(registration, client)
+        used = use_token(token, "verify_email")
+        return _verify_account(used, caller_id=caller_id, client=client)
+
+
+def prepare_verify_registration(mail: QueuedMail) -> Prepared | None:
+    """Store a registration whose mail is about to be sent, or have the owner of the address told of it."""
+    user = db.session.scalars(sa.select(User).where(User.email == mail.recipient)).one_or_none()
+    if user is not None:
+        told = Prepared({"link": make_link("reset")}, language=user.language, template="already_registered")
+        return told if user.is_active else None
+    return _renew_registration(
+        mail,
+        name=mail.context["name"] or "",
+        language=mail.context["stored_language"],
+        password_hash=mail.context["password_hash"],
+    )
+
+
+def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
+    """Make the link that verifies an address, of an account or a registration that waits for it."""
+    user = db.session.scalars(sa.select(User).where(User.email == mail.recipient)).one_or_none()
+    if user is None:
+        waiting = db.session.scalars(sa.select(Registration).where(Registration.email == mail.recipient)).one_or_none()
+        if waiting is None or waiting.expires_at <= now():
+            return None
+        return _renew_registration(
+            mail, name=waiting.name, language=waiting.language, password_hash=waiting.password_hash
+        )
+    if not user.is_active or user.email_verified_at is not None:
+        return None
+    lifetime = get_settings().verification_lifetime
+    token = add_token("verify_email", user_id=user.id, email=user.email, lifetime_seconds=lifetime)
+    return Prepared({"link": make_link("verify", token)}, language=user.language)
+
+
+def _renew_registration(
+    mail: QueuedMail, *, name: str, language: str | None, password_hash: str | None
+) -> Prepared | None:
+    """Store a registration with a new token in the place of the former; not if a newer one was stored already."""
+    connection = db.session.connection()
+    of_address = Registration.email == mail.recipient
+    newer = sa.select(Registration.id).where(of_address, Registration.created_at > mail.created_at)
+    if connection.execute(newer).first() is not None:
+        return None
+    token, token_hash = make_token()
+    connection.execute(sa.delete(Registration).where(of_address))
+    row = {
+        "email": mail.recipient,
+        "name": name,
+        "language": language,
+        "password_hash": password_hash,
+        "token_hash": token_hash,
+        "created_at": mail.created_at,
+        "expires_at": mail.created_at + datetime.timedelta(seconds=get_settings().verification_lifetime),
+    }
+    connection.execute(sa.insert(Registration), row)
+    return Prepared({"link": make_link("verify", token)}, language=language, template="verify_registration")
+
+
+def _take_registration(token: object) -> sa.Row[tuple[Registration]] | None:
+    """Delete the registration that has ``token`` and return what it was, or None; of many at once one gets it."""
+    connection = db.session.connection()
+    columns = Registration.__table__.columns
+    found = connection.execute(sa.select(*columns).where(columns.token_hash == hash_token(token))).one_or_none()
+    if found is None:
+        return None
+    used = connection.execute(sa.delete(Registration).where(Registration.id == found.id)).rowcount
+    if not used or found.expires_at <= now():
+        raise InvalidToken
+    return found
+
+
+def _begin_account(registration: sa.Row[tuple[Registration]], client: Client) -> str:
+    user = add_user(email=registration.email, name=registration.name, password_hash=registration.password_hash)
+    user.language = registration.language
+    user.email_verified_at = now()
+    db.session.flush()
+    audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
+    return user.email
+
+
+def _verify_account(used: MailToken, *, caller_id: uuid.UUID | None, client: Client) -> str:
+    user = read_user(used.user_id, is_locked=True)
+    if user.email != used.email or not user.is_active:
+        raise InvalidToken
+    is_first = user.email_verified_at is None
+    user.email_verified_at = now()
+    if is_first and caller_id != user.id:
+        user.password_hash = None
+        delete_sessions(user.id)
+        revoke_tokens(user.id)
+        outbox.queue("reset_password", to=user.email, language=user.language)
+    audit.record("email.verified", actor=_anonymous(client, user.id), target=user.id)
+    return user.email
+
+
+def _anonymous(client: Client, user_id: uuid.UUID | None = None) -> Actor:
+    return Actor(user_id=user_id, permissions=frozenset(), ip=client.ip)
