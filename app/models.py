@@ -222,7 +222,10 @@ class Registration(Base):
 
 
 class Invitation(Base):
-    """An invitation that nobody has used yet; ``roles`` are names, given if the inviter may still give them."""
+    """An invitation that nobody has used yet; ``roles`` are names, given if the inviter may still give them.
+
+    It goes with the inviter; without one, the operator invited.
+    """
 
     __tablename__ = "invitations"
 
@@ -231,7 +234,7 @@ class Invitation(Base):
     roles: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
     language: Mapped[str | None] = mapped_column(sa.String(LANGUAGE_MAX_LENGTH))
     token_hash: Mapped[str | None] = mapped_column(sa.String(HASH_LENGTH), unique=True)
-    inviter_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    inviter_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)
 

@@ -4,10 +4,11 @@ from typing import Any, Final
 
 import click
 
+from app.languages import LANGUAGES
 from app.models import User
-from app.schemas import PAGE_LIMIT, UserCreateInput, UserOutput
+from app.schemas import PAGE_LIMIT, InvitationOutput, UserCreateInput, UserOutput
 from app.security import Actor
-from app.services import accounts, roles, users
+from app.services import accounts, invitations, roles, users
 from app.services.users import ListedUser
 
 from .passwords import ask_password, frame_password, read_password
@@ -36,6 +37,16 @@ def create(email: str, name: str, role_names: tuple[str, ...], *, password_stdin
     if password is None:
         lines.append(f"It has no password yet. To set one: {spell_command(f'user reset-password {made.email}')}")
     return Report(_dump(made), lines)
+
+
+@user_group.command("invite")
+@click.argument("email", type=EMAIL)
+@click.option("--role", "role_names", multiple=True, metavar="ROLE", help="A role to give; may be repeated.")
+@click.option("--language", type=click.Choice(LANGUAGES), help="The language of the mail and the account.")
+def invite(email: str, role_names: tuple[str, ...], language: str | None) -> Report:
+    """Mail an invitation; using its link makes the account, its address verified."""
+    made = invitations.invite(email=email, roles=role_names, language=language, actor=Actor.system())
+    return Report(InvitationOutput().dump(made), [f"Queued a mail that invites {made.email}."])
 
 
 @user_group.command("list")

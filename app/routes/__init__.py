@@ -7,8 +7,8 @@ from typing import Final
 
 from app.http.openapi import Blueprint
 
-from . import audit, auth, docs, health, me, ratelimit, role, user, verification
+from . import audit, auth, docs, health, invitation, me, ratelimit, role, user, verification
 
 BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
-    module.blueprint for module in (auth, me, verification, user, role, ratelimit, audit, health, docs)
+    module.blueprint for module in (auth, me, verification, user, role, invitation, ratelimit, audit, health, docs)
 )

@@ -22,6 +22,7 @@ from app.schemas import (
 )
 from app.security import (
     HashingBusy,
+    SignedInUser,
     WeakPassword,
     end_browser_session,
     find_browser_token,
@@ -33,9 +34,10 @@ from app.security import (
     requires,
     start_browser_session,
 )
-from app.services import accounts, registrations, sessions
-from app.services.accounts import DomainRefused, EmailTaken, InvalidCredentials, RegistrationClosed
-from app.services.sessions import SessionNotFound
+from app.services import accounts, invitations, registrations, sessions
+from app.services.accounts import DomainRefused, EmailTaken, InvalidCredentials, InvitationRequired, RegistrationClosed
+from app.services.mail_tokens import InvalidToken
+from app.services.sessions import SessionNotFound, SignIn
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api/v1/auth", description="Signing up, in and out")
 
@@ -52,20 +54,23 @@ def get_csrf() -> dict[str, str]:
 @blueprint.response(201, OwnUserOutput)
 @blueprint.alt_response(202, schema=AcceptedOutput, description="The address has to be verified first.")
 @blueprint.arguments(RegisterInput)
-@blueprint.raises(RegistrationClosed, DomainRefused, EmailTaken, WeakPassword, HashingBusy)
+@blueprint.raises(RegistrationClosed, InvitationRequired, DomainRefused, EmailTaken)
+@blueprint.raises(WeakPassword, HashingBusy, InvalidToken)
 @rate_limit("RATELIMIT_REGISTER", by=address, when=is_our_page)
 @public
 def register(body: dict[str, Any]) -> Any:
     """Create an account and sign in to it; where addresses have to be verified, mail a link that creates it."""
+    invitation = body.pop("invitation", None)
+    if invitation is not None:
+        sign_in = invitations.accept(invitation, **body, client=get_client(), replaces=find_browser_token())
+        return _begin(sign_in)
     if get_settings().email_verification == "required":
         registrations.request_registration(**body, asked_in=get_language(), client=get_client())
         accepted = jsonify(status="accepted")
         accepted.status_code = 202
         return accepted
     sign_in = accounts.register(**body, client=get_client(), replaces=find_browser_token())
-    start_browser_session(sign_in.token, is_remembered=False)
-    remember_device(sign_in.user.email)
-    return sign_in.user
+    return _begin(sign_in)
 
 
 @blueprint.route("/login", methods=["POST"])
@@ -120,3 +125,10 @@ def change_password(body: dict[str, Any]) -> Response:
     """Replace the password; every other session ends."""
     renew_browser_session(accounts.change_password(**body, session_id=current_user.session.id, actor=get_actor()))
     return Response(status=204)
+
+
+def _begin(sign_in: SignIn) -> SignedInUser:
+    """Sign the browser in to a new account."""
+    start_browser_session(sign_in.token, is_remembered=False)
+    remember_device(sign_in.user.email)
+    return sign_in.user

@@ -13,8 +13,15 @@ from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.refusals import MINUTES_KEPT
 
 from .kinds import PAGE_LIMIT, Changes, Input, Output, PageQuery
-from .mail import AcceptedOutput, AddressInput, TokenInput
-from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Whole
+from .mail import (
+    AcceptedOutput,
+    AddressInput,
+    InvitationInput,
+    InvitationOutput,
+    InvitationPageOutput,
+    TokenInput,
+)
+from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Token, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
 RATE_LIMIT_KEY_MAX_LENGTH: Final = 300
@@ -30,6 +37,7 @@ class RegisterInput(Input):
     password = Password(required=True)
     name = Text(max_length=NAME_MAX_LENGTH, load_default="")
     language = fields.String(validate=validate.OneOf(LANGUAGES), load_default=None)
+    invitation = Token()
 
 
 class LoginInput(Input):

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 _ADA: Final = "019cadd4-c134-7c41-9a3e-5b0d2f6e8c17"
 _ADAS_SESSION: Final = "019d22f0-5a18-7e63-b2c4-91d70a4f3e58"
+_TOKEN: Final = "q3Yt0dWm7cPzVb2LrXk9JfHsA5nUe8QgTiO4yMwR1xE"  # noqa: S105 - nobody's
+_INVITATION: Final = "019d2a11-3c40-7f31-9a02-5be0c7d1f384"
 _JOINED: Final = "2026-03-02T09:15:27.412000Z"
 _LATELY: Final = "2026-03-25T06:58:44.120000Z"
 _IP: Final = "203.0.113.7"
@@ -38,7 +40,11 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "email": _EMAIL,
         "email_verified_at": "2026-03-02T09:17:03.008000Z",
         "enabled": True,
+        "expires_at": "2026-04-01T06:58:44.120000Z",
         "id": _ADA,
+        "invitation": _TOKEN,
+        "invitation_id": _INVITATION,
+        "inviter": _ADA,
         "ip": _IP,
         "is_active": True,
         "key": f"account:{_EMAIL}",
@@ -66,6 +72,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "sort": "-created_at",
         "status": "ok",
         "target": _ADA,
+        "token": _TOKEN,
         "units": 7,
         "until": "2026-04-01T00:00:00Z",
         "updated_at": _LATELY,
@@ -76,7 +83,9 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
 
 EXCEPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
+        "AcceptedOutput": {"status": "accepted"},
         "AuditEntryOutput": {"id": "019cadd4-c140-7d02-a6f1-08b7c5e34d92"},
+        "InvitationOutput": {"id": _INVITATION, "email": "grace@example.com"},
         "HeldOutput": {"limit": "10/minute"},
         "PermissionOutput": {"name": "users:read", "description": "See all users and their sessions"},
         "ProblemOutput": {

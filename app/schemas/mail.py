@@ -1,9 +1,16 @@
 """The JSON of mailed links and codes."""
 
+from typing import Final
+
 from marshmallow import fields, validate
 
+from app.languages import LANGUAGES
+from app.permissions import ROLE_NAME_MAX_LENGTH
+
 from .kinds import Input, Output
-from .values import Email, Token
+from .values import Email, Instant, Text, Token
+
+ROLES_MAX: Final = 100
 
 
 class AddressInput(Input):
@@ -18,7 +25,37 @@ class TokenInput(Input):
     token = Token(required=True)
 
 
+class InvitationInput(Input):
+    """Whom to invite, and the roles to give beyond the one that everybody gets."""
+
+    email = Email(required=True)
+    roles = fields.List(
+        Text(min_length=1, max_length=ROLE_NAME_MAX_LENGTH),
+        validate=validate.Length(max=ROLES_MAX),
+        load_default=list,
+    )
+    language = fields.String(validate=validate.OneOf(LANGUAGES), load_default=None)
+
+
 class AcceptedOutput(Output):
     """It was taken; whether anything comes of it is told by mail alone."""
 
     status = fields.String(required=True, validate=validate.OneOf(["accepted"]))
+
+
+class InvitationOutput(Output):
+    """An invitation that nobody has used yet."""
+
+    id = fields.UUID(required=True)
+    email = fields.String(required=True)
+    roles = fields.List(fields.String(), required=True)
+    inviter = fields.UUID(required=True, allow_none=True, attribute="inviter_id")
+    created_at = Instant(required=True)
+    expires_at = Instant(required=True)
+
+
+class InvitationPageOutput(Output):
+    """A page of invitations."""
+
+    items = fields.List(fields.Nested(InvitationOutput), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)

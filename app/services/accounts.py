@@ -50,6 +50,12 @@ class RegistrationClosed(Forbidden):
     detail = "Registration is closed here. Ask an administrator for an account."
 
 
+class InvitationRequired(Forbidden):
+    """Only whoever was invited can register."""
+
+    detail = "Registering here takes an invitation. Ask an administrator for one."
+
+
 class DomainRefused(Forbidden):
     """Addresses of this domain may not register."""
 
@@ -79,6 +85,7 @@ def register(
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
+        InvitationRequired: only whoever was invited can.
         DomainRefused: addresses of this domain may not.
         WeakPassword: with the reason.
         EmailTaken: somebody has this e-mail address.
@@ -229,11 +236,12 @@ def refuse_registration(email: str) -> None:
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
+        InvitationRequired: only whoever was invited can.
         DomainRefused: addresses of this domain may not.
     """
     settings = get_settings()
     if settings.registration != "open":
-        raise RegistrationClosed
+        raise InvitationRequired if settings.registration == "invite" else RegistrationClosed
     if settings.registration_domains and email.rpartition("@")[2] not in settings.registration_domains:
         raise DomainRefused
 

@@ -22,8 +22,8 @@ class InvalidToken(InvalidInput):
     title = "Link not valid"
     detail = "This link is not valid any more: it was used, it ran out, or a newer one was sent. Ask for another."
 
-    def __init__(self) -> None:
-        super().__init__(errors={"token": [self.detail]})
+    def __init__(self, *, field: str = "token") -> None:
+        super().__init__(errors={field: [self.detail]})
 
 
 def make_token() -> tuple[str, str]:
@@ -32,14 +32,14 @@ def make_token() -> tuple[str, str]:
     return token, hash_token(token)
 
 
-def hash_token(token: object) -> str:
-    """Return the hash by which what a caller sent as a token is looked up.
+def hash_token(token: object, *, field: str = "token") -> str:
+    """Return the hash by which what a caller sent as a token, in ``field``, is looked up.
 
     Raises:
         InvalidToken: it is no text, or empty.
     """
     if not isinstance(token, str) or not token:
-        raise InvalidToken
+        raise InvalidToken(field=field)
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 

@@ -29,6 +29,7 @@ def request_registration(
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
+        InvitationRequired: only whoever was invited can.
         DomainRefused: addresses of this domain may not.
         WeakPassword: with the reason.
     """
