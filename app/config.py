@@ -200,6 +200,7 @@ class Settings:
     ratelimit_register: Limits = setting(parse_limits, "10/minute;60/hour")
     ratelimit_mail: Limits = setting(parse_limits, "10/minute;60/hour")
     ratelimit_token: Limits = setting(parse_limits, "30/minute;300/hour")
+    ratelimit_proof_of_work: Limits = setting(parse_limits, "60/minute")
     ratelimit_roles: RoleLimits | None = setting(parse_role_limits, None)
 
     trusted_proxies: int | tuple[IpNetwork, ...] = setting(_parse_proxies, "0")
@@ -213,6 +214,8 @@ class Settings:
     sign_in_methods: tuple[str, ...] = setting(_parse_sign_in_methods, "password")
     deletion_grace_days: int = setting(parse_int(at_least=0, at_most=365), "14")
     proof_of_work: str = setting(parse_choice("off", "auto", "on"), "off")
+    proof_of_work_cost: int = setting(parse_int(at_least=1, at_most=100_000), "300")
+    proof_of_work_lifetime: int = setting(parse_int(at_least=60, at_most=3600), "600")
     guesses_max: int = setting(parse_int(at_least=10, at_most=100), "100")
     admin_email: str | None = setting(_parse_email, "admin@example.com", production=None)
     admin_password: str | None = setting(parse_text, None, is_secret=True)
@@ -308,6 +311,8 @@ def _find_cross_faults(values: Mapping[str, Any]) -> list[str]:
             faults.append(f"DATABASE_URL: expected {error}")
     if values.get("admin_password") and not values.get("admin_email", True):
         faults.append("ADMIN_EMAIL: expected the address that ADMIN_PASSWORD belongs to, got none")
+    if values.get("proof_of_work", "off") != "off" and not values.get("ratelimit_enabled", True):
+        faults.append("PROOF_OF_WORK: expected off, because RATELIMIT_ENABLED is false; solutions are counted there")
     return faults
 
 

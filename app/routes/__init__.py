@@ -7,8 +7,21 @@ from typing import Final
 
 from app.http.openapi import Blueprint
 
-from . import audit, auth, docs, health, invitation, me, ratelimit, role, user, verification
+from . import audit, auth, docs, health, invitation, me, proof_of_work, ratelimit, role, user, verification
 
 BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
-    module.blueprint for module in (auth, me, verification, user, role, invitation, ratelimit, audit, health, docs)
+    module.blueprint
+    for module in (
+        auth,
+        proof_of_work,
+        me,
+        verification,
+        user,
+        role,
+        invitation,
+        ratelimit,
+        audit,
+        health,
+        docs,
+    )
 )

@@ -22,6 +22,7 @@ from app.schemas import (
 )
 from app.security import (
     HashingBusy,
+    ProofOfWorkRequired,
     SignedInUser,
     WeakPassword,
     end_browser_session,
@@ -32,6 +33,7 @@ from app.security import (
     remember_device,
     renew_browser_session,
     requires,
+    requires_work,
     start_browser_session,
 )
 from app.services import accounts, invitations, registrations, sessions
@@ -55,8 +57,9 @@ def get_csrf() -> dict[str, str]:
 @blueprint.alt_response(202, schema=AcceptedOutput, description="The address has to be verified first.")
 @blueprint.arguments(RegisterInput)
 @blueprint.raises(RegistrationClosed, InvitationRequired, DomainRefused, EmailTaken)
-@blueprint.raises(WeakPassword, HashingBusy, InvalidToken)
+@blueprint.raises(WeakPassword, HashingBusy, InvalidToken, ProofOfWorkRequired)
 @rate_limit("RATELIMIT_REGISTER", by=address, when=is_our_page)
+@requires_work
 @public
 def register(body: dict[str, Any]) -> Any:
     """Create an account and sign in to it; where addresses have to be verified, mail a link that creates it."""

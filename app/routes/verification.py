@@ -9,7 +9,7 @@ from app.http.openapi import Blueprint
 from app.http.requests import get_client, get_language
 from app.ratelimit import address, rate_limit
 from app.schemas import AcceptedOutput, AddressInput, TokenInput
-from app.security import is_our_page, public, remember_device
+from app.security import ProofOfWorkRequired, is_our_page, public, remember_device, requires_work
 from app.services import registrations
 from app.services.mail_tokens import InvalidToken
 
@@ -34,7 +34,9 @@ def verify_email(body: dict[str, Any]) -> Response:
 @blueprint.route("/verify/resend", methods=["POST"])
 @blueprint.response(202, AcceptedOutput)
 @blueprint.arguments(AddressInput)
+@blueprint.raises(ProofOfWorkRequired)
 @rate_limit("RATELIMIT_MAIL", by=address, when=is_our_page)
+@requires_work
 @public
 def resend_verification(body: dict[str, Any]) -> Any:
     """Mail the link once more; the answer is the same whether or not the address waits for one."""

@@ -21,6 +21,7 @@ from .mail import (
     InvitationPageOutput,
     TokenInput,
 )
+from .proof_of_work import ChallengeOutput, WorkInput
 from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Token, Whole
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
@@ -30,7 +31,7 @@ RATE_LIMIT_KEY_MAX_LENGTH: Final = 300
 # --- requests ---
 
 
-class RegisterInput(Input):
+class RegisterInput(WorkInput):
     """A new account."""
 
     email = Email(required=True)

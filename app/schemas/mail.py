@@ -8,12 +8,13 @@ from app.languages import LANGUAGES
 from app.permissions import ROLE_NAME_MAX_LENGTH
 
 from .kinds import Input, Output
+from .proof_of_work import WorkInput
 from .values import Email, Instant, Text, Token
 
 ROLES_MAX: Final = 100
 
 
-class AddressInput(Input):
+class AddressInput(WorkInput):
     """An e-mail address."""
 
     email = Email(required=True)

@@ -24,6 +24,7 @@ from .passwords import (
     get_policy,
 )
 from .principal import Actor, Client, Principal, SignedInSession, SignedInUser
+from .proof_of_work import ProofOfWorkRequired, make_challenge, requires_work
 from .sealing import NotSealedByUs, is_sealed_by_current_key, seal, unseal
 from .sessions import (
     CsrfFailed,

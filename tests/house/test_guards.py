@@ -21,6 +21,7 @@ PUBLIC: Final = {
     ("POST", "/api/v1/auth/email/verify"),
     ("POST", "/api/v1/auth/email/verify/resend"),
     ("GET", "/api/v1/auth/csrf"),
+    ("GET", "/api/v1/auth/proof-of-work"),
     ("POST", "/api/v1/auth/login"),
     ("POST", "/api/v1/auth/register"),
     ("GET", "/"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
 LIMITS = "/api/v1/ratelimits"
-NAMES = ["default", "login", "login-address", "register", "mail", "token"]
+NAMES = ["default", "login", "login-address", "register", "mail", "token", "proof-of-work"]
 LOGIN = "/api/v1/auth/login"
 ME = "/api/v1/users/me"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server("redis")
 
 LIMITS = "/api/v1/ratelimits"
-NAMES = ["default", "login", "login-address", "register", "mail", "token"]
+NAMES = ["default", "login", "login-address", "register", "mail", "token", "proof-of-work"]
 SETTINGS = {
     "RATELIMIT_ENABLED": "true",
     "RATELIMIT_LOGIN": "5/hour",

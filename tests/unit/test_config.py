@@ -81,7 +81,8 @@ def test_limits_of_roles_are_refused_by_name_with_those_that_there_are() -> None
     for wrong in ("staff", "staff.login=often", "a.login=5/minute a.login=6/minute"):
         assert find_faults(RATELIMIT_ROLES=wrong) == ["RATELIMIT_ROLES"]
     with pytest.raises(
-        SettingsError, match="default, login, login-address, register, mail, token; there is none called typo"
+        SettingsError,
+        match="default, login, login-address, register, mail, token, proof-of-work; there is none called typo",
     ):
         load_extensions(read(RATELIMIT_ROLES="staff.typo=5/minute"))
     # Without an extension it is no fault of one.
