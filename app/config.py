@@ -122,6 +122,12 @@ def _parse_mail_url(text: str) -> MailTarget:
     return dataclasses.replace(target, folder=str(ROOT / target.folder)) if target.folder else target
 
 
+def _parse_folder(text: str) -> str:
+    if not (ROOT / text).is_dir():
+        raise ValueError("a folder that there is")
+    return str(ROOT / text)
+
+
 def _parse_email(text: str) -> str:
     try:
         return canonicalize_email(text)
@@ -229,6 +235,7 @@ class Settings:
 
     mail_url: MailTarget = setting(_parse_mail_url, "console:", is_secret=True)
     mail_from: str | None = setting(_parse_email, None)
+    mail_templates: str | None = setting(_parse_folder, None)
     mail_in_process: bool = setting(parse_bool, "true", production="false")
     mail_preview: bool = setting(parse_bool, "true", production="false")
     mails_per_hour: int = setting(parse_int(at_least=1, at_most=100), "5")

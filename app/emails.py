@@ -35,3 +35,13 @@ def canonicalize_email(text: str) -> str:
     if len(canonical) > EMAIL_MAX_LENGTH or again.normalized != canonical:
         raise ValueError("This is not an e-mail address.")
     return canonical
+
+
+def split_email(canonical: str) -> tuple[str, str]:
+    """Return the two parts of a canonical address as mail servers take them: the domain's other scripts as xn--…."""
+    local, _, domain = canonical.rpartition("@")
+    if not domain.isascii():
+        domain = email_validator.validate_email(
+            f"x@{domain}", check_deliverability=False, globally_deliverable=False
+        ).ascii_domain
+    return local, domain

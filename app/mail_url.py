@@ -139,6 +139,8 @@ def _parse_credentials(parts: SplitResult) -> tuple[str, str]:
     user, password = _decode(parts.username or ""), _decode(parts.password or "")
     if bool(user) != bool(password):
         raise ValueError("both a user and a password, or neither")
+    if not (user + password).isascii():
+        raise ValueError("user and password in ASCII")
     return user, password
 
 

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Take up the words of the mails' templates and compile their translations.
+# Usage: scripts/translations.sh [LANGUAGE]; LANGUAGE begins a new translation, which app/languages.py has to list too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+./scripts/venv.sh requirements-dev.txt
+pybabel=$PWD/.venv/bin/pybabel
+cd app/mail
+template=$(mktemp)
+trap 'rm -f "$template"' EXIT
+"$pybabel" --quiet extract --mapping-file babel.cfg --no-location --omit-header --output-file "$template" .
+if [ $# = 1 ]; then
+    "$pybabel" init --input-file "$template" --output-dir translations --locale "$1"
+fi
+"$pybabel" --quiet update --input-file "$template" --output-dir translations --ignore-obsolete --omit-header \
+    --no-fuzzy-matching --width 120
+# A file without a header counts as fuzzy as a whole; a test refuses messages that are.
+"$pybabel" --quiet compile --use-fuzzy --directory translations
+echo "Now translate what is empty in app/mail/translations, and run this again." >&2
