@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import click
 
+from app.extensions import get_settings
 from app.languages import LANGUAGES
 from app.models import User
 from app.schemas import PAGE_LIMIT, InvitationOutput, UserCreateInput, UserOutput
@@ -113,6 +114,18 @@ def activate(email: str) -> Report:
     """Let an account sign in again."""
     changed = _set_active(email, is_active=True)
     return Report(_dump(changed), [f"{changed.email} is active."])
+
+
+@user_group.command("unlock")
+@click.argument("email", type=EMAIL)
+def unlock(email: str) -> Report:
+    """Forget the wrong passwords and codes that keep an account from being signed in to."""
+    target = accounts.get_user_by_email(email)
+    users.unlock(target.id, actor=Actor.system())
+    settings = get_settings()
+    if settings.ratelimit_enabled and settings.ratelimit_storage_uri.kind == "memory":
+        note("Each server process keeps short waits of its own with memory://; they pass by themselves.")
+    return Report({"email": target.email, "unlocked": True}, [f"{target.email} can be signed in to again."])
 
 
 @user_group.command("reset-password")

@@ -11,6 +11,7 @@ from .faults import (
     refuse_duplicate,
     refuse_missing,
 )
+from .insertion import insert_unless_there
 from .lookup import Lookup, Query
 from .probe import probe
 from .references import find_referring_table, list_referring_tables

@@ -263,7 +263,9 @@ def _describe_problem(status: int, codes: set[str]) -> dict[str, Any]:
         "content_type": PROBLEM_CONTENT_TYPE,
     }
     if status in {429, 503}:
-        described["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "required": True}}
+        # There are refusals that no wait ends.
+        is_required = status == 503 or codes == set(_ALWAYS[429])
+        described["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "required": is_required}}
     return described
 
 

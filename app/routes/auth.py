@@ -25,6 +25,7 @@ from app.security import (
     ProofOfWorkRequired,
     SignedInUser,
     WeakPassword,
+    choose_account_name,
     end_browser_session,
     find_browser_token,
     is_our_page,
@@ -38,6 +39,7 @@ from app.security import (
 )
 from app.services import accounts, invitations, registrations, sessions
 from app.services.accounts import DomainRefused, EmailTaken, InvalidCredentials, InvitationRequired, RegistrationClosed
+from app.services.guesses import TooManyGuesses
 from app.services.mail_tokens import InvalidToken
 from app.services.sessions import SessionNotFound, SignIn
 
@@ -79,7 +81,7 @@ def register(body: dict[str, Any]) -> Any:
 @blueprint.route("/login", methods=["POST"])
 @blueprint.response(200, SignInOutput)
 @blueprint.arguments(LoginInput)
-@blueprint.raises(InvalidCredentials, HashingBusy, OutcomeOpen)
+@blueprint.raises(InvalidCredentials, TooManyGuesses, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
 @rate_limit("RATELIMIT_LOGIN", by=account, failures_only=InvalidCredentials, when=is_our_page)
 @public
@@ -87,7 +89,11 @@ def log_in(body: dict[str, Any]) -> Any:
     """Sign in; the answer to a failure is the same whatever is wrong."""
     is_remembered = body.pop("remember")
     sign_in = accounts.authenticate(
-        **body, is_remembered=is_remembered, client=get_client(), replaces=find_browser_token()
+        **body,
+        is_remembered=is_remembered,
+        client=get_client(),
+        replaces=find_browser_token(),
+        account_name=choose_account_name(body["email"]),
     )
     remember_device(sign_in.user.email)
     return {
@@ -109,24 +115,24 @@ def log_out() -> Response:
 @blueprint.route("/reauthenticate", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
-@blueprint.raises(InvalidCredentials, SessionNotFound, HashingBusy, OutcomeOpen)
+@blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
     """Give the password again, for calls that need it given within the last ten minutes."""
-    renew_browser_session(accounts.reauthenticate(**body, session_id=current_user.session.id, actor=get_actor()))
+    renew_browser_session(accounts.reauthenticate(**body, **_describe_guesser()))
     return Response(status=204)
 
 
 @blueprint.route("/password/change", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
-@blueprint.raises(InvalidCredentials, SessionNotFound, WeakPassword, HashingBusy, OutcomeOpen)
+@blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, WeakPassword, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def change_password(body: dict[str, Any]) -> Response:
     """Replace the password; every other session ends."""
-    renew_browser_session(accounts.change_password(**body, session_id=current_user.session.id, actor=get_actor()))
+    renew_browser_session(accounts.change_password(**body, **_describe_guesser()))
     return Response(status=204)
 
 
@@ -135,3 +141,12 @@ def _begin(sign_in: SignIn) -> SignedInUser:
     start_browser_session(sign_in.token, is_remembered=False)
     remember_device(sign_in.user.email)
     return sign_in.user
+
+
+def _describe_guesser() -> dict[str, Any]:
+    """Return who tries the password of the session's own user, and under which name that counts."""
+    return {
+        "session_id": current_user.session.id,
+        "actor": get_actor(),
+        "account_name": choose_account_name(current_user.user.email),
+    }

@@ -1,6 +1,6 @@
 """Passwords, browser sessions and their cookies, CSRF, guards and permission checks."""
 
-from .devices import choose_account_name, forget_device, list_account_keys, remember_device
+from .devices import choose_account_name, forget_device, list_account_keys, list_account_names, remember_device
 from .guards import (
     FRESH_SECONDS,
     Guard,

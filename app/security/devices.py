@@ -24,7 +24,12 @@ _ID_BYTES: Final = 16
 
 def list_account_keys(email: str) -> list[str]:
     """Return all keys that count guesses at the account's password, that of unknown browsers first."""
-    return [f"account:{name}" for name in _list_names(email)]
+    return [f"account:{name}" for name in list_account_names(email)]
+
+
+def list_account_names(email: str) -> list[str]:
+    """Return all that ``choose_account_name`` may return for the account."""
+    return [email, *(f"{email}/device-{slot}" for slot in range(SLOTS))]
 
 
 def choose_account_name(email: str) -> str:
@@ -33,7 +38,7 @@ def choose_account_name(email: str) -> str:
     It is a device's if the browser presents a cookie signed for the account, otherwise that of unknown browsers,
     whether or not the account exists.
     """
-    unknown, *devices = _list_names(email)
+    unknown, *devices = list_account_names(email)
     device = None if carries_bearer() else _find_device(email)
     return unknown if device is None else devices[hashlib.sha256(device.encode()).digest()[0] % SLOTS]
 
@@ -66,10 +71,6 @@ def forget_device() -> None:
             _get_cookie_name(), secure=current_app.config["SESSION_COOKIE_SECURE"], httponly=True, samesite="Lax"
         )
         return response
-
-
-def _list_names(email: str) -> list[str]:
-    return [email, *(f"{email}/device-{slot}" for slot in range(SLOTS))]
 
 
 def _find_device(email: str) -> str | None:

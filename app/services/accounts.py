@@ -8,24 +8,37 @@ import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
 
 from app.clock import now
-from app.database import Lookup, refuse_duplicate
+from app.database import Query, refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
-from app.models import Role, User
+from app.models import GuessCount, Role, User
 from app.permissions import USER_ROLE
 from app.security import Actor, Client, get_hasher, get_policy
 from app.utils import AppError, Conflict, Forbidden, NotFound
 
-from . import audit
+from . import audit, guesses
 from .admins import lock_admins, refuse_last_admin
 from .sessions import SignIn, add_session, delete_sessions, renew_session
 from .user_data import delete_with_data, refuse_use
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
-_CREDENTIALS: Final = Lookup(sa.select(User.id, User.password_hash), by=User.email)
+_READ: Final[Sequence[Any]] = (User.id, User.password_hash, GuessCount.failures)
+# One row, whether or not there is such a user or such a count.
+_CREDENTIALS: Final[Query[Any]] = Query(
+    sa.select(*_READ)
+    .select_from(sa.select(sa.literal_column("1").label("one")).subquery("row"))
+    .outerjoin(User, User.email == sa.bindparam("email", required=False))
+    .outerjoin(GuessCount, GuessCount.account_hash == sa.bindparam("name_hash", required=False)),
+    is_prepared=True,
+)
 # Of a user who may sign in and whose password is still the one that was verified.
 _SIGN_IN: Final = (
     sa.update(User)
-    .where(User.id == sa.bindparam("user_id"), User.is_active, User.password_hash == sa.bindparam("verified_hash"))
+    .where(
+        User.id == sa.bindparam("user_id"),
+        User.is_active,
+        User.password_hash == sa.bindparam("verified_hash"),
+        guesses.IS_ANSWERED,
+    )
     .values(
         password_hash=sa.bindparam("new_hash"),
         last_login_at=sa.bindparam("instant"),
@@ -104,27 +117,39 @@ def register(
 
 @retried
 def authenticate(
-    *, email: str, password: str, is_remembered: bool, client: Client, replaces: str | None = None
+    *,
+    email: str,
+    password: str,
+    is_remembered: bool,
+    client: Client,
+    replaces: str | None = None,
+    account_name: str | None = None,
 ) -> SignIn:
     """Start a session for whoever knows the password.
 
     With ``is_remembered`` it outlives the browser; ``replaces`` is the token of a session that it takes the place of.
+    ``account_name`` is what ``security.choose_account_name`` returns; without it the guess is an unknown browser's.
 
     Raises:
         InvalidCredentials: unknown e-mail, wrong password or inactive account: status, body and time are the same.
+        TooManyGuesses: there were too many wrong ones in a row.
     """
-    found = db.find(_CREDENTIALS, email)
-    password_hash = found.password_hash if found else None
+    account_name = account_name or email
+    (found,) = db.fetch(_CREDENTIALS, {"email": email, "name_hash": guesses.hash_name(account_name)})
+    guesses.refuse_beyond_max(found.failures)
     # Hashing happens outside the transaction: on SQLite nobody else could write meanwhile.
-    is_right = get_hasher().verify(password_hash, password)
-    new_hash = get_hasher().renew(password_hash, password) if is_right else None
+    is_right = get_hasher().verify(found.password_hash, password)
+    new_hash = get_hasher().renew(found.password_hash, password) if is_right else None
     with transaction():
-        if found and is_right and _note_sign_in(found, new_hash):
+        if is_right and _note_sign_in(found, new_hash, account_name):
+            if found.failures:
+                guesses.clear(account_name)
             sign_in = add_session(found.id, client, is_remembered=is_remembered, replaces=replaces)
             audit.record("session.started", actor=_anonymous(client, found.id), target=found.id)
         else:
             sign_in = None
-            audit.record("session.refused", actor=_anonymous(client), target=found.id if found else None)
+            guesses.count_failure(account_name, is_first=found.failures is None)
+            audit.record("session.refused", actor=_anonymous(client), target=found.id)
     # The refusal is recorded first and raised after.
     if sign_in is None:
         raise InvalidCredentials
@@ -132,35 +157,44 @@ def authenticate(
 
 
 @retried
-def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor) -> str:
+def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor, account_name: str | None = None) -> str:
     """Make the caller's session fresh again and return its new token; only its own user's password does.
 
     Raises:
         InvalidCredentials: the password is wrong.
+        TooManyGuesses: there were too many wrong ones in a row.
         SessionNotFound: the session has ended meanwhile.
     """
-    verified = _verify_password(actor, password)
+    verified = _verify_password(actor, password, account_name)
     with transaction():
-        user = _get_unchanged(verified)
+        user = _get_unchanged(verified, account_name)
         token = renew_session(session_id, user_id=user.id)
         audit.record("session.reauthenticated", actor=actor, target=user.id)
     return token
 
 
 @retried
-def change_password(*, current_password: str, new_password: str, session_id: uuid.UUID, actor: Actor) -> str:
+def change_password(
+    *,
+    current_password: str,
+    new_password: str,
+    session_id: uuid.UUID,
+    actor: Actor,
+    account_name: str | None = None,
+) -> str:
     """Replace the caller's password and return the session's new token; every other session ends.
 
     Raises:
         InvalidCredentials: the current password is wrong.
+        TooManyGuesses: there were too many wrong ones in a row.
         WeakPassword: the new one is.
         SessionNotFound: the session has ended meanwhile.
     """
-    verified = _verify_password(actor, current_password)
+    verified = _verify_password(actor, current_password, account_name)
     about = (verified.email, verified.name)
     password_hash = hash_new_password(new_password, about=about, field="new_password")
     with transaction():
-        user = _get_unchanged(verified)
+        user = _get_unchanged(verified, account_name)
         user.password_hash = password_hash
         delete_sessions(user.id, but=session_id)
         token = renew_session(session_id, user_id=user.id)
@@ -282,38 +316,48 @@ def hash_new_password(password: str, *, about: Sequence[str], field: str) -> str
     return get_hasher().hash(password)
 
 
-def _verify_password(actor: Actor, password: str) -> User:
+def _verify_password(actor: Actor, password: str, account_name: str | None) -> User:
     """Return the caller as stored when ``password`` was found to be theirs."""
     # No transaction stays open, and no connection is held, while the password is hashed.
     with db.reading() as reading:
         user = reading.scalars(sa.select(User).where(User.id == actor.user_id)).one_or_none()
+        if user is not None:
+            guesses.refuse_further(reading, account_name or user.email)
     if user is None or not get_hasher().verify(user.password_hash, password):
         with transaction():
+            if user is not None:
+                guesses.count_failure(account_name or user.email, is_first=False)
             audit.record("session.reauthentication_refused", actor=actor, target=actor.user_id)
         raise InvalidCredentials("The password is wrong.")
     return user
 
 
-def _get_unchanged(verified: User) -> User:
+def _get_unchanged(verified: User, account_name: str | None) -> User:
     """Return the user, locked; refuse if another password was set since ``verified`` was read.
 
     Raises:
         InvalidCredentials: it was, or the user is gone or inactive.
+        TooManyGuesses: others guessed wrong meanwhile, too often.
     """
+    name = account_name or verified.email
     is_unchanged = sa.and_(User.id == verified.id, User.is_active, User.password_hash == verified.password_hash)
-    user = db.session.scalars(_WITH_ROLES.where(is_unchanged).with_for_update(of=User)).one_or_none()
+    query = _WITH_ROLES.where(is_unchanged, guesses.IS_ANSWERED).with_for_update(of=User)
+    user = db.session.scalars(query, guesses.bind(name)).one_or_none()
     if user is None:
+        guesses.refuse_further(db.session, name)
         raise InvalidCredentials
+    guesses.clear(name)
     return user
 
 
-def _note_sign_in(verified: sa.Row[Any], new_hash: str | None) -> bool:
+def _note_sign_in(verified: sa.Row[Any], new_hash: str | None, account_name: str) -> bool:
     """Note, and lock, that a user signs in; not if they changed or went since ``verified`` was read."""
     signing_in = {
         "user_id": verified.id,
         "verified_hash": verified.password_hash,
         "new_hash": new_hash or verified.password_hash,
         "instant": now(),
+        **guesses.bind(account_name),
     }
     return db.session.connection().execute(_SIGN_IN, signing_in).rowcount == 1
 

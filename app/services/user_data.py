@@ -14,6 +14,8 @@ from app.extensions import db, get_extensions, retried
 from app.models import User, list_product_tables, list_user_columns
 from app.utils import Conflict
 
+from . import guesses
+
 _USERS: Final = cast("sa.Table", User.__table__)
 
 
@@ -99,6 +101,7 @@ def delete_with_data(user: User) -> None:
     # What refers goes before what it refers to.
     for table in reversed(sa.schema.sort_tables(chosen["delete"])):
         connection.execute(sa.delete(table).where(_refers_to(table, user)))
+    guesses.forget(user.email)
     connection.execute(sa.delete(User).where(User.id == user.id))
 
 

@@ -14,7 +14,7 @@ from app.permissions import ADMIN_ROLE
 from app.security import Actor, get_policy, list_account_keys
 from app.utils import Forbidden
 
-from . import audit
+from . import audit, guesses
 from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
 from .cursors import Sort
@@ -223,8 +223,10 @@ def unlock(user_id: uuid.UUID, *, actor: Actor) -> None:
     """
     with transaction():
         user = get_target(user_id, actor)
+        guesses.forget(user.email)
         audit.record("user.unlocked", actor=actor, target=user.id)
-    limiter.inspector.clear(*list_account_keys(user.email))
+        # Before the commit: while the limiter's store is away, nothing is cleared.
+        limiter.inspector.clear(*list_account_keys(user.email))
 
 
 @retried

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.services import audit
-from gatehouse.testing.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
+from tests.cli.conftest import Operator
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from collections.abc import Callable
 
-    from gatehouse.testing.factories import Factory
-    from tests.cli.conftest import Operator
+    from flask import Flask
 
 NEW_PASSWORD = "copper meadow saffron tundra"
 
@@ -228,3 +228,21 @@ def test_a_terminal_of_another_encoding_still_gets_every_line(operator: Operator
     result = operator.app.test_cli_runner(charset="latin-1").invoke(args=["user", "list"])
     assert result.exit_code == 0
     assert b"\\u017dofie" in result.stdout_bytes
+
+
+def test_an_account_that_was_guessed_at_too_often_is_unlocked(make_app: Callable[..., Flask]) -> None:
+    app = make_app(GUESSES_MAX="10")
+    operator, user = Operator(app), Factory(app).user()
+    for _ in range(10):
+        assert sign_in(app, user.email, "not it") == 401
+    assert sign_in(app, user.email, PASSWORD) == 429
+    assert operator.do("user", "unlock", user.email) == {"email": user.email, "unlocked": True}
+    assert sign_in(app, user.email, PASSWORD) == 200
+    assert "user.unlocked" in list_actions(app)
+    assert "There is no user with this address." in operator.fail("user", "unlock", "nobody@example.com")
+
+
+def test_unlocking_tells_what_servers_keep_in_memory(make_app: Callable[..., Flask]) -> None:
+    app = make_app(RATELIMIT_ENABLED="true")
+    result = Operator(app).run("user", "unlock", Factory(app).user().email)
+    assert "memory://" in result.stderr
