@@ -37,8 +37,15 @@ from app.security import (
     requires_work,
     start_browser_session,
 )
-from app.services import accounts, invitations, registrations, sessions
-from app.services.accounts import DomainRefused, EmailTaken, InvalidCredentials, InvitationRequired, RegistrationClosed
+from app.services import accounts, invitations, leaving, registrations, sessions
+from app.services.accounts import (
+    DomainRefused,
+    EmailTaken,
+    InvalidCredentials,
+    InvitationRequired,
+    RegistrationClosed,
+    UserNotFound,
+)
 from app.services.guesses import TooManyGuesses
 from app.services.mail_tokens import InvalidToken
 from app.services.sessions import SessionNotFound, SignIn
@@ -109,6 +116,16 @@ def log_out() -> Response:
     """Sign out; the cookie stops working at once."""
     sessions.sign_out(current_user.session.id, actor=get_actor())
     end_browser_session()
+    return Response(status=204)
+
+
+@blueprint.route("/deletion/undo", methods=["POST"])
+@blueprint.response(204)
+@blueprint.raises(UserNotFound)
+@requires()
+def undo_deletion() -> Response:
+    """Keep the caller's account, which was to be deleted after the time of grace."""
+    leaving.stay(actor=get_actor())
     return Response(status=204)
 
 

@@ -13,7 +13,7 @@ from app.http.requests import get_actor
 from app.models import AuditEntry
 from app.schemas import AuditEntryOutput, ExportOutput, OwnUserOutput, ProfileInput, SessionListOutput
 from app.security import end_browser_session, forget_device, requires
-from app.services import accounts, audit, sessions, user_data
+from app.services import accounts, audit, leaving, sessions, user_data
 from app.services.accounts import UserNotFound
 from app.services.admins import LastAdmin
 from app.services.sessions import SessionNotFound
@@ -50,10 +50,10 @@ def update_me(body: dict[str, Any]) -> Any:
 @blueprint.raises(LastAdmin, UserInUse, UserNotFound)
 @requires(fresh=True)
 def delete_me() -> Response:
-    """Delete the caller's account and everything that belongs to it."""
-    accounts.delete_own(actor=get_actor())
+    """Delete the caller's account and all that belongs to it, after a time of grace in which it can be undone."""
+    if leaving.leave(actor=get_actor()) is None:
+        forget_device()
     end_browser_session()
-    forget_device()
     return Response(status=204)
 
 

@@ -16,9 +16,7 @@ from app.security import Actor, Client, get_hasher, get_policy
 from app.utils import AppError, Conflict, Forbidden, NotFound
 
 from . import audit, guesses
-from .admins import lock_admins, refuse_last_admin
 from .sessions import SignIn, add_session, delete_sessions, renew_session
-from .user_data import delete_with_data, refuse_use
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
 _READ: Final[Sequence[Any]] = (User.id, User.password_hash, GuessCount.failures)
@@ -216,22 +214,6 @@ def update_profile(user_id: uuid.UUID, *, changes: Mapping[str, str | None], act
             setattr(user, field, changes[field])
             audit.record(_PROFILE_ACTIONS[field], actor=actor, target=user.id)
     return user
-
-
-@retried
-def delete_own(*, actor: Actor) -> None:
-    """Delete the caller's account and everything that hangs on it; the audit trail stays.
-
-    Raises:
-        LastAdmin: nobody could administer afterwards.
-        UserInUse: something that others store refers to the user.
-    """
-    with refuse_use(actor.user_id), transaction():
-        lock_admins()
-        user = read_user(actor.user_id, is_locked=True)
-        refuse_last_admin(user)
-        delete_with_data(user)
-        audit.record("user.deleted", actor=actor, target=user.id)
 
 
 @retried

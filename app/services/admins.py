@@ -9,7 +9,13 @@ from app.models import Role, User
 from app.permissions import ADMIN_ROLE
 from app.utils import Conflict
 
-_ACTIVE: Final = sa.select(User.id).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active).limit(1)
+# Who leaves is not counted on.
+_ACTIVE: Final = (
+    sa.select(User.id)
+    .join(User.roles)
+    .where(Role.name == ADMIN_ROLE, User.is_active, User.deletion_due_at.is_(None))
+    .limit(1)
+)
 
 
 class LastAdmin(Conflict):

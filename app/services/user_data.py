@@ -11,7 +11,7 @@ from app.database import ReferenceRefused, find_referring_table, list_referring_
 from app.extending import Extension, copy_json
 from app.extending.tables import find_owner
 from app.extensions import db, get_extensions, retried
-from app.models import User, list_product_tables, list_user_columns
+from app.models import AuditEntry, Invitation, OutboxMessage, Registration, User, list_product_tables, list_user_columns
 from app.utils import Conflict
 
 from . import guesses
@@ -81,28 +81,36 @@ def refuse_use(user_id: uuid.UUID | None) -> Iterator[None]:
 
 
 def delete_with_data(user: User) -> None:
-    """Delete a user in the current transaction, and do to what extensions store about them what those declare.
+    """Delete a user in the current transaction with all that is personal, and what extensions declare should go.
+
+    The audit trail keeps what was done, under the user's id, which then stands for nobody.
 
     Raises:
         UserInUse: one of them refuses.
         ReferenceRefused: a foreign key does.
     """
     connection = db.session.connection()
-    chosen: dict[str, list[sa.Table]] = {"refuse": [], "keep": [], "delete": []}
-    for extension in get_extensions():
-        for model, choice in extension.on_user_deletion.items():
-            chosen[choice].append(model.__table__)
-    for table in chosen["refuse"]:
+    for table in _list_chosen("refuse"):
         if connection.execute(sa.select(sa.literal(1)).where(_refers_to(table, user)).limit(1)).first() is not None:
             raise UserInUse(table.name)
-    for table in chosen["keep"]:
+    for table in _list_chosen("keep"):
         for column in list_user_columns(table):
             connection.execute(sa.update(table).where(column == user.id).values({column: None}))
     # What refers goes before what it refers to.
-    for table in reversed(sa.schema.sort_tables(chosen["delete"])):
+    for table in reversed(sa.schema.sort_tables(_list_chosen("delete"))):
         connection.execute(sa.delete(table).where(_refers_to(table, user)))
     guesses.forget(user.email)
+    for email in (OutboxMessage.recipient, Invitation.email, Registration.email):
+        connection.execute(sa.delete(email.class_).where(email == user.email))
+    about = sa.or_(AuditEntry.actor_id == user.id, AuditEntry.target == str(user.id))
+    connection.execute(sa.update(AuditEntry).where(about).values(ip=None))
     connection.execute(sa.delete(User).where(User.id == user.id))
+
+
+def _list_chosen(choice: str) -> list[sa.Table]:
+    """Return the tables of which extensions chose that on the deletion of a user."""
+    models = [item for extension in get_extensions() for item in extension.on_user_deletion.items()]
+    return [model.__table__ for model, chosen in models if chosen == choice]
 
 
 def _refers_to(table: sa.Table, user: User) -> sa.ColumnElement[bool]:

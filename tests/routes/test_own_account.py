@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from app.clock import now
 from app.extensions import db, transaction
 from app.models import AuditEntry, Session
-from gatehouse.testing.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
     from gatehouse.testing.clock import Clock
-    from gatehouse.testing.factories import Factory
 
 ME = "/api/v1/users/me"
 
@@ -177,20 +178,28 @@ def test_the_export_holds_everything_about_the_caller_and_no_secret(user_browser
     assert "token" not in export.text
 
 
-def test_deleting_the_own_account_leaves_nothing_but_the_audit_trail(
-    app: Flask, factory: Factory, admin_browser: Browser, user: Any, user_browser: Browser
-) -> None:
-    other = factory.sign_in(user)
+@pytest.fixture
+def leaving_app(make_app: Callable[..., Flask]) -> Flask:
+    """Without a time of grace."""
+    return make_app(DELETION_GRACE_DAYS="0")
+
+
+def test_deleting_the_own_account_leaves_nothing_but_the_audit_trail(leaving_app: Flask) -> None:
+    factory = Factory(leaving_app)
+    user, admin_browser = factory.user(), factory.sign_in(factory.admin())
+    user_browser, other = factory.sign_in(user), factory.sign_in(user)
     assert user_browser.delete(ME).status_code == 204
     assert user_browser.client.get_cookie("session") is None
     assert user_browser.client.get_cookie("device") is None
     assert other.get(ME).status_code == 401
-    login = Browser(app).post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
+    login = Browser(leaving_app).post("/api/v1/auth/login", {"email": user.email, "password": PASSWORD})
     assert login.status_code == 401
     assert admin_browser.get(f"/api/v1/users/{user.id}").status_code == 404
     trail = admin_browser.get(f"/api/v1/audit?target={user.id}").get_json()["items"]
     assert trail[0]["action"] == "user.deleted"
-    assert Browser(app).post("/api/v1/auth/register", {"email": user.email, "password": PASSWORD}).status_code == 201
+    assert {entry["ip"] for entry in trail[1:]} == {None}
+    again = Browser(leaving_app).post("/api/v1/auth/register", {"email": user.email, "password": PASSWORD})
+    assert again.status_code == 201
 
 
 def test_the_last_administrator_cannot_leave(admin_browser: Browser, factory: Factory) -> None:

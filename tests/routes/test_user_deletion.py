@@ -73,7 +73,7 @@ def extend(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     apps: list[Flask] = []
 
     def make(*extensions: Extension) -> Flask:
-        app = create_app(Settings.from_environ(environ), extensions)
+        app = create_app(Settings.from_environ(environ | {"DELETION_GRACE_DAYS": "0"}), extensions)
         apps.append(app)
         with app.app_context(), writing() as connection:
             Base.metadata.create_all(connection, tables=TABLES)

@@ -13,7 +13,7 @@ from app.extensions import db, transaction
 from app.models import Role, User
 from app.permissions import ADMIN_ROLE, PERMISSIONS
 from app.security import Actor, Client
-from app.services import accounts, ratelimits, roles, users
+from app.services import accounts, leaving, ratelimits, roles, users
 from app.services.accounts import EmailTaken, InvalidCredentials, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.ratelimits import RateLimitState, UnknownRole
@@ -65,14 +65,15 @@ def act_on(user: Any, how: str) -> Callable[[], object]:
         "deactivate": lambda: users.update_user(user.id, changes={"is_active": False}, actor=actor),
         "demote": lambda: users.revoke_role(user.id, ADMIN_ROLE, actor=actor),
         "delete": lambda: users.delete_user(user.id, actor=actor),
-        "leave": lambda: accounts.delete_own(actor=own),
+        "leave": lambda: leaving.leave(actor=own),
     }
     return deeds[how]
 
 
 def count_admins() -> int:
-    """Return how many active administrators there are."""
+    """Return how many active administrators there are who do not leave."""
     query = sa.select(sa.func.count()).select_from(User).join(User.roles).where(Role.name == ADMIN_ROLE, User.is_active)
+    query = query.where(User.deletion_due_at.is_(None))
     return db.session.scalar(query) or 0
 
 
