@@ -180,8 +180,12 @@ def prepare_invitation(mail: QueuedMail) -> Prepared | None:
         return None
     inviter = None if invitation.inviter_id is None else db.session.get(User, invitation.inviter_id)
     token, invitation.token_hash = make_token()
-    link = make_link("invitation", token)
-    return Prepared({"link": link, "inviter": inviter.name if inviter else ""}, language=invitation.language)
+    context = {
+        "link": make_link("invitation", token),
+        "inviter": inviter.name if inviter else "",
+        "expires_in": str(get_settings().invitation_lifetime),
+    }
+    return Prepared(context, language=invitation.language)
 
 
 def _read(invitation_id: uuid.UUID, actor: Actor) -> Invitation:

@@ -100,7 +100,7 @@ def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
         return None
     lifetime = get_settings().verification_lifetime
     token = add_token("verify_email", user_id=user.id, email=user.email, lifetime_seconds=lifetime)
-    return Prepared({"link": make_link("verify", token)}, language=user.language)
+    return Prepared({"link": make_link("verify", token), "expires_in": str(lifetime)}, language=user.language)
 
 
 def _renew_registration(
@@ -112,6 +112,7 @@ def _renew_registration(
     newer = sa.select(Registration.id).where(of_address, Registration.created_at > mail.created_at)
     if connection.execute(newer).first() is not None:
         return None
+    lifetime = get_settings().verification_lifetime
     token, token_hash = make_token()
     connection.execute(sa.delete(Registration).where(of_address))
     row = {
@@ -121,10 +122,11 @@ def _renew_registration(
         "password_hash": password_hash,
         "token_hash": token_hash,
         "created_at": mail.created_at,
-        "expires_at": mail.created_at + datetime.timedelta(seconds=get_settings().verification_lifetime),
+        "expires_at": mail.created_at + datetime.timedelta(seconds=lifetime),
     }
     connection.execute(sa.insert(Registration), row)
-    return Prepared({"link": make_link("verify", token)}, language=language, template="verify_registration")
+    context = {"link": make_link("verify", token), "expires_in": str(lifetime)}
+    return Prepared(context, language=language, template="verify_registration")
 
 
 def _take_registration(token: object) -> sa.Row[tuple[Registration]] | None:
