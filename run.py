@@ -4,6 +4,8 @@ import dataclasses
 import logging
 import sys
 
+from flask import Flask
+
 from app.config import Settings, load_settings
 from app.environment import SettingsError
 from app.http.bodies import MAX_BODY_BYTES
@@ -28,7 +30,7 @@ def main() -> None:
         sys.exit(str(error))
     configure_logging(level=settings.log_level, is_json=settings.log_format == "json")
     serve(
-        lambda: create_app(_load_settings_anew(settings)),
+        lambda: _make_app(_load_settings_anew(settings)),
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
@@ -37,6 +39,15 @@ def main() -> None:
         shutdown_delay=settings.shutdown_delay,
         shutdown_timeout=settings.shutdown_timeout,
     )
+
+
+def _make_app(settings: Settings) -> Flask:
+    """Return the application of a process that serves."""
+    from app.worker import start_in_process  # noqa: PLC0415 - no command has to wait for it
+
+    app = create_app(settings)
+    start_in_process(app)
+    return app
 
 
 def _load_settings_anew(former: Settings) -> Settings:

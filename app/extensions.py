@@ -29,7 +29,9 @@ _SIDE_WORK: Final = "database_side_work"
 _MIGRATIONS: Final = "migrate"
 _MIGRATIONS_FOLDER: Final = Path(__file__).with_name("migrations")
 _SESSION: Final = "_database_session"
+_MAIL_SIGNAL: Final = "mail_signal"
 _IS_WRITING: Final = "is_writing"
+_HAS_MAIL: Final = "has_mail"
 RETRIED: Final = "_is_retried"
 """The mark of a function that is run again."""
 BROWSER_KEY: Final = "_user_id"
@@ -43,6 +45,7 @@ class Database:
         """Give ``app`` its engine; sessions end with the application context that they began in."""
         app.extensions[_EXTENSION] = sessionmaker(engine, expire_on_commit=False)
         app.extensions[_SIDE_WORK] = threading.Lock()
+        app.extensions[_MAIL_SIGNAL] = threading.Event()
         app.teardown_appcontext(self._close_session)
 
     @property
@@ -218,8 +221,21 @@ def transaction() -> Iterator[Session]:
         session.connection(execution_options={"is_write": True})
         yield session
         session.commit()
+        if session.info.get(_HAS_MAIL):
+            get_mail_signal().set()
     except BaseException:
         session.rollback()
         raise
     finally:
-        session.info[_IS_WRITING] = False
+        session.info[_IS_WRITING] = session.info[_HAS_MAIL] = False
+
+
+def announce_mail() -> None:
+    """Have this process look for mail to send as soon as the current transaction is committed."""
+    db.session.info[_HAS_MAIL] = True
+
+
+def get_mail_signal() -> threading.Event:
+    """Return what is set when the current application has stored mail; nobody may be waiting for it."""
+    signal: threading.Event = current_app.extensions[_MAIL_SIGNAL]
+    return signal

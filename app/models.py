@@ -30,6 +30,11 @@ PASSWORD_HASH_MAX_LENGTH = 255
 HASH_LENGTH = 64
 MAIL_ERROR_MAX_LENGTH = 500
 SEALED_MAX_LENGTH = 4096
+WAITING: Final = "waiting"
+SENT: Final = "sent"
+DEAD: Final = "dead"
+DROPPED: Final = "dropped"
+MAIL_STATES: Final = (WAITING, SENT, DEAD, DROPPED)
 USERS_KEY: Final = "users.id"
 """What refers to a user refers to this."""
 
@@ -180,7 +185,8 @@ class OutboxMessage(Base):
     lease: Mapped[str | None] = mapped_column(sa.String(32))
     attempts: Mapped[int] = mapped_column(default=0)
     last_error: Mapped[str | None] = mapped_column(ExactString(MAIL_ERROR_MAX_LENGTH))
-    created_at: Mapped[datetime.datetime] = mapped_column(default=now)
+    created_at: Mapped[datetime.datetime] = mapped_column(default=now, index=True)
+    give_up_at: Mapped[datetime.datetime]
     finished_at: Mapped[datetime.datetime | None]
 
     __table_args__ = (sa.Index(None, "state", "due_at", "id"), sa.Index(None, "recipient", "created_at"))

@@ -7,7 +7,7 @@ from typing import Final
 
 from app.http.openapi import Blueprint
 
-from . import audit, auth, docs, health, invitation, me, proof_of_work, ratelimit, role, user, verification
+from . import audit, auth, docs, health, invitation, me, outbox, proof_of_work, ratelimit, role, user, verification
 
 BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
     module.blueprint
@@ -19,6 +19,7 @@ BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
         user,
         role,
         invitation,
+        outbox,
         ratelimit,
         audit,
         health,

@@ -21,6 +21,7 @@ from .mail import (
     InvitationPageOutput,
     TokenInput,
 )
+from .outbox import OutboxMailOutput, OutboxPageOutput, OutboxQuery
 from .proof_of_work import ChallengeOutput, WorkInput
 from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Token, Whole
 

@@ -1,16 +1,63 @@
-"""The outbox: mails that wait to be sent, in the transaction of whatever caused them."""
+"""The outbox: mails that wait to be sent, in the transaction of whatever caused them.
+
+Who sends one claims it first: one UPDATE by its key moves ``due_at`` behind the end of a lease, and of several who try
+one changes the row. There is no state in between that somebody would have to clear up after a crash: a mail whose
+sender died is due again when the lease ends.
+"""
 
 import dataclasses
 import datetime
 import json
+import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.extensions import db, get_settings
-from app.models import OutboxMessage
-from app.security import seal
+from app.clock import now
+from app.extensions import announce_mail, db, get_settings, retried, transaction
+from app.models import DEAD, DROPPED, MAIL_ERROR_MAX_LENGTH, WAITING, OutboxMessage
+from app.security import Actor, seal, unseal
+from app.utils import Conflict, NotFound, escape_controls
+
+from . import audit
+from .cursors import Sort
+from .pages import Listing, Page
+
+GIVE_UP_AFTER: Final = datetime.timedelta(hours=72)
+RETRY_SECONDS: Final = 15
+RETRY_MAX_SECONDS: Final = 6 * 3600
+
+NEWEST_FIRST: Final = Sort("-created_at", OutboxMessage.created_at, OutboxMessage.id, is_descending=True)
+_COLUMNS: Final = OutboxMessage.__table__.columns
+# What a mail says is not among them.
+_SHOWN: Final = (
+    "id",
+    "template",
+    "recipient",
+    "state",
+    "attempts",
+    "last_error",
+    "created_at",
+    "due_at",
+    "finished_at",
+)
+_LISTED_COLUMNS: Final[sa.Select[Any]] = sa.select(*(_COLUMNS[name] for name in _SHOWN))
+_LISTED: Final[Listing[Any]] = Listing(_LISTED_COLUMNS, filters={"state": lambda state: OutboxMessage.state == state})
+
+
+class MailNotFound(NotFound):
+    """There is no such mail in the outbox."""
+
+    detail = "There is no mail with this id in the outbox; mails are forgotten some days after they were sent."
+
+
+class NotDead(Conflict):
+    """The mail was not given up, so that there is nothing to retry."""
+
+    title = "Mail not given up"
+    detail = "Only a mail that was given up (dead) can be sent again."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,10 +75,26 @@ class QueuedMail:
 class Prepared:
     """What a mail's template shows, links included; ``language``, ``template`` and ``recipient`` where they change."""
 
-    context: Mapping[str, str | None] = dataclasses.field(repr=False)
+    context: Mapping[str, str | int | None] = dataclasses.field(repr=False)
     language: str | None = None
     template: str | None = None
     recipient: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedMail:
+    """A mail that its claimant alone may send, until the lease ends."""
+
+    id: uuid.UUID
+    lease: str
+    template: str
+    recipient: str
+    language: str | None
+    is_prepared: bool
+    attempts: int
+    created_at: datetime.datetime
+    give_up_at: datetime.datetime
+    sealed_context: str = dataclasses.field(repr=False)
 
 
 def make_link(page: str, token: str | None = None) -> str:
@@ -55,6 +118,182 @@ def queue(template: str, *, to: str, language: str | None = None, **context: str
         "template": template,
         "recipient": to,
         "language": language,
-        "sealed_context": seal(json.dumps(context, ensure_ascii=False)),
+        "sealed_context": _seal_json(context),
+        "give_up_at": now() + GIVE_UP_AFTER,
     }
     db.session.connection().execute(sa.insert(OutboxMessage), message)
+    announce_mail()
+
+
+# --- for whoever sends: each of these is a transaction of its own, and none is open while a mail is sent ---
+
+
+@retried
+def list_due(most: int) -> list[uuid.UUID]:
+    """Return the ids of mails that are due, ``most`` of those that waited longest, in random order."""
+    due = sa.select(OutboxMessage.id).where(OutboxMessage.state == WAITING, OutboxMessage.due_at <= now())
+    with db.reading() as reading:
+        found = list(reading.scalars(due.order_by(OutboxMessage.due_at, OutboxMessage.id).limit(most)))
+    # So that several workers seldom try for the same one.
+    random.shuffle(found)
+    return found
+
+
+@retried
+def claim(mail_id: uuid.UUID, *, lease_seconds: float) -> ClaimedMail | None:
+    """Claim a mail that is due; None: somebody else has it. Nobody else gets it until the lease ends."""
+    instant, lease = now(), uuid.uuid4().hex
+    claimed = (
+        sa.update(OutboxMessage)
+        .where(OutboxMessage.id == mail_id, OutboxMessage.state == WAITING, OutboxMessage.due_at <= instant)
+        .values(
+            due_at=instant + datetime.timedelta(seconds=lease_seconds),
+            lease=lease,
+            attempts=OutboxMessage.attempts + 1,
+        )
+    )
+    wanted = sa.select(*(_COLUMNS[field.name] for field in dataclasses.fields(ClaimedMail)))
+    with transaction() as writing:
+        connection = writing.connection()
+        if not connection.execute(claimed).rowcount:
+            return None
+        row = connection.execute(wanted.where(_COLUMNS.id == mail_id)).one()
+    return ClaimedMail(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+@retried
+def finish(mail: ClaimedMail, state: str, *, error: str | None = None) -> bool:
+    """Note that a mail was sent, dropped or given up; False: its lease had ended, and it is somebody else's.
+
+    What it says is forgotten, unless it was given up and may be sent again.
+    """
+    values = {"state": state, "finished_at": now(), "last_error": _cut(error)}
+    if state != DEAD:
+        values["sealed_context"] = ""
+    with transaction():
+        return _change(mail, values)
+
+
+@retried
+def put_off(mail: ClaimedMail, *, error: str) -> str | None:
+    """Note that a mail could not be sent and return its state: waiting, or dead when it has been tried long enough.
+
+    None: its lease had ended, and it is somebody else's.
+    """
+    instant = now()
+    # "Full jitter": what failed together does not come back together.
+    longest = min(RETRY_MAX_SECONDS, RETRY_SECONDS * 2 ** min(mail.attempts - 1, 20))
+    pause = datetime.timedelta(seconds=random.uniform(0, longest))  # noqa: S311 - no secret hangs on it
+    state = WAITING if instant < mail.give_up_at else DEAD
+    values: dict[str, Any] = {"state": state, "last_error": _cut(error)}
+    values |= {"due_at": instant + pause} if state == WAITING else {"finished_at": instant}
+    with transaction():
+        return state if _change(mail, values) else None
+
+
+# --- for administrators ---
+
+
+@retried
+def list_mails(*, limit: int, cursor: str | None = None, state: str | None = None) -> Page[Any]:
+    """Return a page of the outbox, the newest mail first; nothing of what they say.
+
+    Raises:
+        InvalidCursor: the cursor is not one of ours.
+    """
+    return _LISTED.get_page(NEWEST_FIRST, limit=limit, cursor=cursor, state=state)
+
+
+@retried
+def retry(mail_id: uuid.UUID, *, actor: Actor) -> sa.Row[Any]:
+    """Send a mail that was given up once more, at once and then as often as a new one; return it as it is listed.
+
+    Raises:
+        MailNotFound: there is none.
+        NotDead: it was not given up.
+    """
+    instant = now()
+    values = {"state": WAITING, "due_at": instant, "give_up_at": instant + GIVE_UP_AFTER, "attempts": 0}
+    of_id = OutboxMessage.id == mail_id
+    revived = sa.update(OutboxMessage).where(of_id, OutboxMessage.state == DEAD).values(finished_at=None, **values)
+    with transaction() as writing:
+        connection = writing.connection()
+        is_revived = connection.execute(revived).rowcount
+        row = connection.execute(_LISTED_COLUMNS.where(of_id)).one_or_none()
+        if row is None:
+            raise MailNotFound
+        if not is_revived:
+            raise NotDead
+        audit.record("mail.retried", actor=actor, target=mail_id)
+        announce_mail()
+    return row
+
+
+# --- for the other services, inside a transaction of theirs ---
+
+
+def lock_mail(mail: ClaimedMail) -> bool:
+    """Lock a claimed mail in the current transaction; False: its lease has ended."""
+    query = sa.select(OutboxMessage.id).where(*_is_own(mail)).with_for_update()
+    return db.session.connection().execute(query).first() is not None
+
+
+def store_prepared(mail: ClaimedMail, prepared: Prepared) -> ClaimedMail:
+    """Store what a mail shows in the current transaction and return it so; sent again, it shows the same links."""
+    content = {"template": prepared.template or mail.template, "context": dict(prepared.context)}
+    ready = dataclasses.replace(
+        mail,
+        is_prepared=True,
+        recipient=prepared.recipient or mail.recipient,
+        language=prepared.language or mail.language,
+        sealed_context=_seal_json(content),
+    )
+    names = ("is_prepared", "recipient", "language", "sealed_context")
+    _change(mail, {name: getattr(ready, name) for name in names})
+    return ready
+
+
+def read_context(mail: ClaimedMail) -> Prepared:
+    """Return what a mail shows, or what was queued to make that of.
+
+    Raises:
+        NotSealedByUs: it was encrypted under a key that is not in force any more.
+    """
+    content = json.loads(unseal(mail.sealed_context))
+    # What is queued keeps the name that mails to one address are counted by.
+    return Prepared(**content) if mail.is_prepared else Prepared(content, template=mail.template)
+
+
+def count_earlier(mail: ClaimedMail, *, seconds: int) -> int:
+    """Return how many mails of this template were sent, or are to be, to the same address in the time before it."""
+    since = mail.created_at - datetime.timedelta(seconds=seconds)
+    is_as_old = sa.and_(_COLUMNS.created_at == mail.created_at, _COLUMNS.id < mail.id)
+    is_before = sa.or_(_COLUMNS.created_at < mail.created_at, is_as_old)
+    earlier = sa.select(sa.func.count()).where(
+        _COLUMNS.recipient == mail.recipient,
+        _COLUMNS.created_at > since,
+        _COLUMNS.template == mail.template,
+        _COLUMNS.state != DROPPED,
+        _COLUMNS.id != mail.id,
+        # One that is prepared already counts, even if it was queued a moment later.
+        sa.or_(is_before, _COLUMNS.is_prepared),
+    )
+    return db.session.connection().execute(earlier).scalar_one()
+
+
+def _is_own(mail: ClaimedMail) -> Sequence[sa.ColumnElement[bool]]:
+    return OutboxMessage.id == mail.id, OutboxMessage.lease == mail.lease, OutboxMessage.state == WAITING
+
+
+def _change(mail: ClaimedMail, values: Mapping[str, Any]) -> bool:
+    """Change a claimed mail in the current transaction; False: its lease has ended."""
+    update = sa.update(OutboxMessage).where(*_is_own(mail)).values(**values)
+    return db.session.connection().execute(update).rowcount == 1
+
+
+def _seal_json(content: Mapping[str, Any]) -> str:
+    return seal(json.dumps(content, ensure_ascii=False))
+
+
+def _cut(error: str | None) -> str | None:
+    return None if error is None else escape_controls(error)[:MAIL_ERROR_MAX_LENGTH]

@@ -21,6 +21,7 @@ from app.security import passwords
 from .clock import Clock
 from .databases import TEST_ENVIRON, make_databases
 from .factories import Browser, Factory
+from .mailbox import Mailbox
 from .queries import count_queries
 from .rules import list_faults
 from .servers.product import Product
@@ -89,11 +90,12 @@ def environ(
     request: pytest.FixtureRequest, make_database: Callable[..., str], tmp_path: Path
 ) -> Iterator[dict[str, str]]:
     """The environment of the test's application; change it before asking for ``app``, or use ``make_app``."""
+    mail = {"MAIL_URL": f"file:{tmp_path / 'mail'}"}
     if not request.node.get_closest_marker("no_database"):
-        yield TEST_ENVIRON | {"DATABASE_URL": make_database()}
+        yield TEST_ENVIRON | mail | {"DATABASE_URL": make_database()}
         return
     path = tmp_path / "untouched.db"
-    yield TEST_ENVIRON | {"DATABASE_URL": f"sqlite:///{path}"}
+    yield TEST_ENVIRON | mail | {"DATABASE_URL": f"sqlite:///{path}"}
     assert not path.exists(), "a test that is marked no_database has used one"
 
 
@@ -149,6 +151,12 @@ def make_app(environ: dict[str, str], extensions: Sequence[Extension]) -> Iterat
 def app(make_app: Callable[..., Flask]) -> Flask:
     """The application, with rate limits off."""
     return make_app()
+
+
+@pytest.fixture
+def mailbox(app: Flask, tmp_path: Path) -> Mailbox:
+    """The mails that ``app`` sends: ``deliver`` them, then ``read`` them."""
+    return Mailbox(app, tmp_path / "mail")
 
 
 @pytest.fixture

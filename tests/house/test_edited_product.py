@@ -271,7 +271,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     edit(app / "permissions.py", r'^(        "ratelimits:read")', r'        "invoices:read": "See all invoices",\n\1')
     edit(app / "permissions.py", r'^(        "ratelimits:read")', r'        "invoices:write": "Change invoices",\n\1')
     edit(app / "routes" / "__init__.py", r"^(from \. import .*) me,", r"\1 invoice, me,")
-    edit(app / "routes" / "__init__.py", r"\(auth, me,", "(auth, me, invoice,")
+    edit(app / "routes" / "__init__.py", r"^        me,$", "        me,\n        invoice,")
     edit(app / "config.py", r"^(    host: str = )", r'    invoice_prefix: str = setting(parse_text, "INV-")\n\1')
     edit(
         folder / ".env.example",

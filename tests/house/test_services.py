@@ -22,6 +22,7 @@ OUTSIDE: Final = [path for path in (ROOT / "app").rglob("*.py") if SERVICES not 
 NOT_RETRIED: Final = {
     "app.services.users.walk_users": "hands out pages, each of them read by a function that is",
     "app.services.imports.import_users": "tells its progress as it goes; its operator runs it again",
+    "app.services.deliveries.send": "sends between transactions, each of which is run again by itself",
     "app.services.ratelimits.show": "asks the limiter's store, and no database",
     "app.services.roles.set_role": "calls two functions that are",
 }

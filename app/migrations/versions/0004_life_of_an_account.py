@@ -36,9 +36,11 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_error", types.ExactString(500), nullable=True),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
+        sa.Column("give_up_at", types.UtcDateTime(), nullable=False),
         sa.Column("finished_at", types.UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_outbox"),
     )
+    op.create_index("ix_outbox_created_at", "outbox", ["created_at"])
     op.create_index("ix_outbox_state_outbox_due_at_outbox_id", "outbox", ["state", "due_at", "id"])
     op.create_index("ix_outbox_recipient_outbox_created_at", "outbox", ["recipient", "created_at"])
     op.create_table(

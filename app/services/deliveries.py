@@ -1,0 +1,139 @@
+"""Deliveries: what a claimed mail shows is made, rendered and sent, and what became of it is noted."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from typing import Final, cast
+
+from app.database import DatabaseUnavailable
+from app.extensions import get_settings, retried, transaction
+from app.languages import DEFAULT_LANGUAGE
+from app.mail import MailRefused, MailUnavailable, Transport, make_sender, make_site, render
+from app.models import DEAD, DROPPED, SENT, WAITING
+from app.security import NotSealedByUs
+
+from . import invitations, outbox, registrations
+from .outbox import ClaimedMail, Prepared, QueuedMail
+
+logger = logging.getLogger(__name__)
+
+HOUR_SECONDS: Final = 3600
+
+PREPARATIONS: Final[Mapping[str, Callable[[QueuedMail], Prepared | None]]] = {
+    "invitation": invitations.prepare_invitation,
+    "verify_email": registrations.prepare_verify_email,
+    "verify_registration": registrations.prepare_verify_registration,
+}
+"""What looks up who is to get a template and makes its links; the others show what was queued."""
+
+COUNTED: Final = frozenset({"verify_email", "verify_registration"})
+"""The templates that strangers can ask for: in an hour, one address gets ``MAILS_PER_HOUR`` of each."""
+
+
+UNREADABLE: Final = "Neither SECRET_KEY nor SECRET_KEY_FALLBACKS opens what it says: put the key back, then retry."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of trying to send a mail: the state that it should have, and why it was not sent.
+
+    ``is_server_away`` says that no other mail could have been sent either.
+    """
+
+    state: str
+    error: str | None = None
+    is_server_away: bool = False
+
+
+class _LeaseEnded(Exception):
+    """Somebody else has the mail meanwhile."""
+
+
+class _Dropped(Exception):
+    """There is nothing to send; the text says why."""
+
+
+def send(mail: ClaimedMail, transport: Transport) -> Outcome | None:
+    """Try to send a mail that was claimed, outside of any transaction; None: somebody else has it meanwhile.
+
+    Raises:
+        DatabaseUnavailable: nothing was sent; the mail is due again when its lease ends.
+    """
+    outcome: Outcome | None = Outcome(SENT)
+    try:
+        transport.send(_render(mail))
+    except _LeaseEnded:
+        outcome = None
+    except _Dropped as reason:
+        outcome = Outcome(DROPPED, str(reason))
+    except NotSealedByUs:
+        outcome = Outcome(DEAD, UNREADABLE)
+    except MailRefused as error:
+        outcome = Outcome(DEAD, str(error))
+    except MailUnavailable as error:
+        outcome = Outcome(WAITING, str(error), is_server_away=True)
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        # Not its text, which may hold what the mail says.
+        logger.exception("a mail could not be made", extra={"template": mail.template, "mail_id": str(mail.id)})
+        outcome = Outcome(WAITING, f"This is a bug: {type(error).__name__}. The log shows where.")
+    return outcome
+
+
+@retried
+def note(mail: ClaimedMail, outcome: Outcome) -> str | None:
+    """Note what came of trying to send a mail and return its state; None: somebody else has it meanwhile.
+
+    Done again it changes nothing more, so that it can be repeated until the database has answered.
+    """
+    if outcome.state == WAITING:
+        return outbox.put_off(mail, error=outcome.error or "")
+    return outcome.state if outbox.finish(mail, outcome.state, error=outcome.error) else None
+
+
+def _render(mail: ClaimedMail) -> EmailMessage:
+    """Return the mail, its links made if that was not done before."""
+    if not mail.is_prepared and mail.template in {*PREPARATIONS, *COUNTED}:
+        mail = _prepare(mail)
+    settings = get_settings()
+    shown = outbox.read_context(mail)
+    return render(
+        shown.template or mail.template,
+        language=mail.language or DEFAULT_LANGUAGE,
+        recipient=mail.recipient,
+        message_id=str(mail.id),
+        sent_from=make_sender(settings),
+        site=make_site(settings),
+        context=shown.context,
+    )
+
+
+@retried
+def _prepare(mail: ClaimedMail) -> ClaimedMail:
+    """Have the links of a mail made and stored with it, or drop it.
+
+    Raises:
+        _Dropped: there is nobody to mail, or they had enough of this kind.
+        _LeaseEnded: somebody else has it.
+    """
+    with transaction():
+        if not outbox.lock_mail(mail):
+            raise _LeaseEnded
+        # Before a token is made: the newest link that did arrive stays of use.
+        if mail.template in COUNTED:
+            most = get_settings().mails_per_hour
+            if outbox.count_earlier(mail, seconds=HOUR_SECONDS) >= most:
+                raise _Dropped(f"{most} such mails went to this address in the hour before (MAILS_PER_HOUR).")
+        prepare = PREPARATIONS.get(mail.template)
+        queued = outbox.read_context(mail)
+        prepared = queued if prepare is None else prepare(_describe(mail, queued))
+        if prepared is None:
+            raise _Dropped("There is nobody to send it to, or nothing left to say.")
+        return outbox.store_prepared(mail, prepared)
+
+
+def _describe(mail: ClaimedMail, queued: Prepared) -> QueuedMail:
+    context = cast("Mapping[str, str | None]", queued.context)
+    return QueuedMail(mail.id, mail.recipient, mail.language, mail.created_at, context)
