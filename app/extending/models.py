@@ -31,7 +31,7 @@ def check_models(extension: Extension, product: Product) -> Iterator[str]:
             yield f"the table {model.__table__.name} of its model {model.__name__} needs its name before it: {own}"
         elif model not in models:
             yield f"its model {model.__name__} is not among its models: add it"
-    tables = [table for table in product.base.metadata.tables.values() if find_owner(table.name, [extension.name])]
+    tables = _list_tables(extension, product, models)
     if tables or models:
         yield from _check_folder(extension)
     for table in tables:
@@ -62,6 +62,20 @@ def _check_table(table: sa.Table) -> Iterator[str]:
             key.column  # noqa: B018 - it is looked up
         except sa.exc.NoReferenceError:
             yield f"its table {table.name} refers to {key.target_fullname}, which there is not: correct it"
+
+
+def _list_tables(extension: Extension, product: Product, models: list[type[Any]]) -> list[sa.Table]:
+    """Return the tables of ``extension``; what others declare in this process is theirs, whatever it is called."""
+    classes = {mapper.local_table: mapper.class_ for mapper in product.base.registry.mappers}
+    own = {model.__table__ for model in models}
+    own |= {table for table, model in classes.items() if _is_inside(model, extension)}
+    # One without a model does not say who declared it, but its name may begin with that of another package.
+    names = [extension.name, *(model.__module__.partition(".")[0] for model in classes.values())]
+    return [
+        table
+        for table in product.base.metadata.tables.values()
+        if table in own or (table not in classes and find_owner(table.name, names) == extension.name)
+    ]
 
 
 def _is_inside(model: type[Any], extension: Extension) -> bool:

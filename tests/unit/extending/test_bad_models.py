@@ -156,7 +156,7 @@ def test_a_model_that_would_fail_every_query_is_told_before_the_first(tmp_path: 
 
 
 def test_a_model_of_its_package_that_it_does_not_list_is_told(tmp_path: Path) -> None:
-    kept = []  # SQLAlchemy forgets a class that nobody holds
+    kept: list[Any] = []  # SQLAlchemy forgets a class that nobody holds
 
     def declare(base: Any) -> dict[str, Any]:
         class Rate(base):  # type: ignore[misc] # mypy does not know the base
@@ -168,3 +168,27 @@ def test_a_model_of_its_package_that_it_does_not_list_is_told(tmp_path: Path) ->
         return {}
 
     assert find_table_faults(tmp_path, declare) == ["its model Rate is not among its models: add it"]
+
+
+def test_the_tables_of_another_package_are_not_those_of_a_shorter_name(tmp_path: Path) -> None:
+    kept: list[Any] = []  # SQLAlchemy forgets a class that nobody holds
+
+    def declare(base: Any) -> dict[str, Any]:
+        other = make_model(base, "acme_invoices_extra_cards")
+        other.__module__ = "acme_invoices_extra.models"
+        columns = sa.Column("user_id", sa.ForeignKey("users.id")), sa.Column("card", sa.ForeignKey("stock.id"))
+        sa.Table("acme_invoices_extra_readers", base.metadata, *columns)
+        kept.append(other)
+        return {}
+
+    assert find_table_faults(tmp_path, declare) == []
+
+
+def test_a_model_declared_elsewhere_and_not_listed_does_not_matter(tmp_path: Path) -> None:
+    kept: list[Any] = []  # likewise
+
+    def declare(base: Any) -> dict[str, Any]:
+        kept.append(make_model(base, "acme_invoices_bills"))
+        return {}
+
+    assert find_table_faults(tmp_path, declare) == []
