@@ -16,6 +16,7 @@ from app.utils import escape_controls
 from .extension import FACE, Extension
 from .names import find_name_fault
 
+VERSION_MAX_LENGTH: Final = 64
 _KINDS: Final = (
     ("version", str, object, "a text"),
     ("needs_product", str | None, object, "a text"),
@@ -66,10 +67,18 @@ def check_kinds(extension: Extension) -> Iterable[str]:
             yield f"its {part} is a {type(value).__name__}: make it {wanted}"
         elif strange := {type(each).__name__ for each in _list_within(value) if not isinstance(each, held)}:
             yield f"its {part} has a {' and a '.join(sorted(strange))} in it: make it {wanted}"
+    if not _is_version(extension.version):
+        shown = str(extension.version)[:80]
+        yield f"its version {shown!r}: write a text such as 1.0, of at most {VERSION_MAX_LENGTH} characters"
     for part in _HOOKS:
         value = getattr(extension, part)
         if value is not None and not callable(value):
             yield f"its {part} is a {type(value).__name__}: make it a function"
+
+
+def _is_version(version: object) -> bool:
+    """Say whether a list can show ``version``; of another type than text is told already."""
+    return not isinstance(version, str) or (version.isprintable() and 0 < len(version.strip()) <= VERSION_MAX_LENGTH)
 
 
 def _list_within(value: Any) -> Iterable[Any]:  # noqa: ANN401 - whatever a part may be

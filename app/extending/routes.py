@@ -15,6 +15,19 @@ from .extension import Extension
 from .product import PRODUCT, Product
 
 _VARIABLE: Final = re.compile(r"<[^>]*>")
+_WHOLE_PATH: Final = re.compile(r"<path[:(]")
+_ROOTS: Final = frozenset({"/", "/api/", "/api/v1/"})
+"""Where paths of several owners begin."""
+_APP_WIDE: Final = (
+    "before_request_funcs",
+    "after_request_funcs",
+    "teardown_request_funcs",
+    "url_value_preprocessors",
+    "url_default_functions",
+    "template_context_processors",
+    "error_handler_spec",
+)
+"""What Flask keeps by blueprint, and under None for every route."""
 # Flask answers these by itself wherever there is a route.
 _IMPLIED: Final = frozenset({"HEAD", "OPTIONS"})
 
@@ -37,6 +50,7 @@ def check_routes(
     """
     scratch = _make_scratch()
     registered: list[Blueprint] = []
+    before = _list_app_wide(scratch)
     for blueprint in extension.blueprints:
         if not isinstance(blueprint, product.blueprint_class):
             called = getattr(blueprint, "name", blueprint)
@@ -51,6 +65,7 @@ def check_routes(
             yield f"its blueprint {blueprint.name!r} cannot be registered: {error}"
         else:
             registered.append(blueprint)
+    yield from _find_reaching_out(scratch, before, owned)
     owned += _list_routes(extension.name, scratch, registered, product)
     for endpoint, view in scratch.view_functions.items():
         guard = product.find_guard(view)
@@ -65,6 +80,42 @@ def check_routes(
 def _make_scratch() -> Flask:
     """Return an application for listing routes, which answers nothing."""
     return Flask(__name__, static_folder=None)
+
+
+def _find_reaching_out(scratch: Flask, before: set[str], owned: Collection[Owned]) -> Iterator[str]:
+    """Yield what of ``scratch``, which had only what was there ``before``, would meet requests for others' routes."""
+    for hook in sorted(_list_app_wide(scratch) - before):
+        yield f"a blueprint of it has a {hook} for the whole application: make it one of the blueprint's own"
+    product_paths = [one.name.partition(" ")[2] for one in owned if one.owner == PRODUCT and one.kind == "path"]
+    for path in sorted({rule.rule for rule in scratch.url_map.iter_rules() if _is_catch_all(rule.rule, product_paths)}):
+        yield f"its route {path} would answer for paths that are not its own: begin it with a word of its own"
+
+
+def _list_app_wide(app: Flask) -> set[str]:
+    """Return what ``app`` has that reaches every route, each by the kind and the name of what is called."""
+    found = {f"command {name}" for name in app.cli.commands}
+    found |= {f"teardown_appcontext {_name(each)}" for each in app.teardown_appcontext_funcs}
+    for kind in _APP_WIDE:
+        kept = getattr(app, kind).get(None, ())
+        # Of errors: by status, then by class.
+        hooks = [hook for by_class in kept.values() for hook in by_class.values()] if isinstance(kept, dict) else kept
+        found |= {f"{kind.removesuffix('_funcs').removesuffix('_spec').rstrip('s')} {_name(hook)}" for hook in hooks}
+    for kind in ("filters", "tests", "globals"):
+        found |= {f"template {kind.rstrip('s')} {name}" for name in getattr(app.jinja_env, kind)}
+    return found
+
+
+def _name(hook: object) -> str:
+    return getattr(hook, "__name__", repr(hook))
+
+
+def _is_catch_all(path: str, product_paths: Collection[str]) -> bool:
+    """Say whether a route answers for whatever path there is beside those of the product."""
+    whole = _WHOLE_PATH.search(path)
+    if whole is not None:
+        start = _VARIABLE.sub("<>", path[: whole.start()])
+        return any(each.startswith(start) for each in product_paths)
+    return "<" in path and path.partition("<")[0] in _ROOTS
 
 
 def _list_routes(owner: str, scratch: Flask, blueprints: Sequence[Blueprint], product: Product) -> Iterator[Owned]:

@@ -54,6 +54,12 @@ def test_something_of_a_wrong_type_within_a_part_is_one_fault(part: str, value: 
     assert fault.startswith(f"acme_stock: its {part} has a NoneType in it: make it a")
 
 
+@pytest.mark.parametrize("version", ["", "  ", "1.0\n", "1\x1b[2J", "1" * 65])
+def test_a_version_that_says_nothing_or_would_disturb_a_list_is_one_fault(version: str) -> None:
+    (fault,) = find_faults(version=version)
+    assert fault.startswith(f"acme_stock: its version {version!r}: write a text such as 1.0")
+
+
 def find_faults(**parts: Any) -> list[str]:
     """Return what stops the start with an extension of these parts."""
     standard: dict[str, Any] = {"name": "acme_stock", "version": "1.0", "face": 1}
