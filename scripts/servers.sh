@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # See to the servers that the tests and benchmarks start: install what is missing, or say what is and how to get it.
-# Usage: scripts/servers.sh NAME ...; the names are postgresql, mariadb, redis, chromium and wrk.
+# Usage: scripts/servers.sh NAME ...; the names are postgresql, mariadb, redis, chromium, postfix and wrk.
 set -euo pipefail
 
 # Where Debian, Homebrew and MacPorts put what is not on the PATH.
@@ -13,8 +13,8 @@ program_of() {
         postgresql) echo initdb ;;
         mariadb) echo mariadb-install-db ;;
         redis) echo redis-server ;;
-        chromium | wrk) echo "$1" ;;
-        *) echo "There is no server '$1'; there are: postgresql mariadb redis chromium wrk" >&2 && exit 2 ;;
+        chromium | postfix | wrk) echo "$1" ;;
+        *) echo "There is no server '$1'; there are: postgresql mariadb redis chromium postfix wrk" >&2 && exit 2 ;;
     esac
 }
 package_of() {

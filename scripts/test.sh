@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Run the tests with coverage, on servers of their own. Arguments go to pytest.
-# --without NAME leaves out the tests that need postgresql, mariadb, redis or chromium.
+# --without NAME leaves out the tests that need postgresql, mariadb, redis, chromium or postfix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-needed=" postgresql mariadb redis chromium "
+needed=" postgresql mariadb redis chromium postfix "
 previous=""
 for argument in "$@"; do
     if [ "$previous" = --without ]; then

@@ -16,4 +16,4 @@ fi
     --no-fuzzy-matching --width 120
 # A file without a header counts as fuzzy as a whole; a test refuses messages that are.
 "$pybabel" --quiet compile --use-fuzzy --directory translations
-echo "Now translate what is empty in app/mail/translations, and run this again." >&2
+echo "Translate what is still empty in app/mail/translations/*/LC_MESSAGES/messages.po, then run this again." >&2

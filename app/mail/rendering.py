@@ -1,5 +1,6 @@
 """From a template and its values to a mail that every mail program shows well."""
 
+import dataclasses
 import email.policy
 import email.utils
 import functools
@@ -53,6 +54,7 @@ def render(
         TemplateFault: the template cannot be rendered.
     """
     locale = Locale.parse(language)
+    site = dataclasses.replace(site, name=clean_line(site.name))
     values = {
         **describe_context(context, locale),
         "recipient": clean_line(recipient),
@@ -65,7 +67,7 @@ def render(
     # Other characters than ASCII before the @ need a server that knows SMTPUTF8; all others are served without.
     is_ascii = (local + sender_local).isascii()
     message = EmailMessage(policy=email.policy.SMTP if is_ascii else email.policy.SMTPUTF8)
-    message["From"] = Address(clean_line(site.name), sender_local, sender_domain)
+    message["From"] = Address(site.name, sender_local, sender_domain)
     message["To"] = Address("", local, domain)
     message["Subject"] = clean_line(subject)
     message["Date"] = email.utils.format_datetime(now())
@@ -87,8 +89,8 @@ def _render_parts(template: str, language: str, values: Mapping[str, Any]) -> tu
         # What lists of mails show beside the subject: the first paragraph after the greeting.
         preheader = text.partition("\n\n")[2].partition("\n\n")[0]
         html = rich.render(values, layout="layout.html", subject=subject, preheader=preheader)
-    except (jinja2.TemplateError, KeyError) as error:
-        raise TemplateFault(f"{template}: {error}") from error
+    except Exception as error:  # an operator's template may raise anything
+        raise TemplateFault(f"{template}: {type(error).__name__}: {error}") from error
     return subject, text, html
 
 

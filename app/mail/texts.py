@@ -47,7 +47,9 @@ def describe_duration(seconds: int, locale: Locale) -> str:
 
 def describe_instant(text: str, locale: Locale) -> str:
     """Return an instant in ISO 8601 as a date with its time, in UTC."""
-    return format_datetime(datetime.datetime.fromisoformat(text).astimezone(datetime.UTC), "long", locale=locale)
+    instant = datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
+    # In English a narrow no-break space stands before AM and PM, which not every font has.
+    return format_datetime(instant, "long", locale=locale).replace("\u202f", " ")
 
 
 def describe_day(text: str, locale: Locale) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-SERVERS: Final = ("postgresql", "mariadb", "redis", "chromium")
+SERVERS: Final = ("postgresql", "mariadb", "redis", "chromium", "postfix")
 DATABASES: Final = ("sqlite", "postgresql", "mariadb")
 MARKERS: Final = (
     "server(name): needs a real server of that name",
