@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import IS_INSTALLED
 from app.database import DatabaseUnavailable
+from app.database.locks import LockTimeout
 from app.extensions import get_extensions
 
 from .downgrades import refuse_downgrade
@@ -65,13 +66,17 @@ class _Command(click.Command):
             raise Failure("Gatehouse's migrations are part of what is installed. For yours, name your --extension.")
         is_all = chosen is None and name in _OF_ALL
         try:
-            if name == "upgrade" and options["revision"] == "head" and not options["sql"]:
-                upgrade_database(None if chosen is None else [chosen], tag=options["tag"], x_arg=options["x_arg"])
+            if name == "upgrade" and not options["sql"]:
+                # Of one owner alone there are revisions other than the latest.
+                owners = None if chosen is None and options["revision"] == "head" else [chosen or Lineage()]
+                upgrade_database(owners, **{key: options[key] for key in ("revision", "tag", "x_arg")})
                 return
             lineages = list_lineages() if is_all else [chosen or Lineage()]
             codes = [self._run_one(lineage, options, has_title=len(lineages) > 1) for lineage in lineages]
             if any(codes):
                 raise Exit(max(codes))
+        except LockTimeout as error:
+            raise Failure(str(error)) from error
         except DatabaseUnavailable as error:
             raise Failure(f"{error.detail} For details: {spell_command('doctor')}") from error
         except SQLAlchemyError as error:

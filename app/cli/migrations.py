@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from flask import current_app
 
 from app.database import make_database_file
@@ -214,9 +215,13 @@ def list_alike() -> list[str]:
 
 
 def upgrade_database(
-    lineages: Sequence[Lineage] | None = None, *, tag: str | None = None, x_arg: Sequence[str] = ()
+    lineages: Sequence[Lineage] | None = None,
+    *,
+    revision: str = "head",
+    tag: str | None = None,
+    x_arg: Sequence[str] = (),
 ) -> list[Revisions]:
-    """Apply the missing migrations, the product's first; two processes at once apply them once.
+    """Apply the missing migrations up to ``revision``, the product's first; two processes at once apply them once.
 
     Return where each lineage was before.
 
@@ -231,7 +236,7 @@ def upgrade_database(
             config = lineage.make_config(x_arg)
             config.attributes["is_locked"] = True
             with explain_failures(lineage):
-                command.upgrade(config, "head", tag=tag)
+                command.upgrade(config, revision, tag=tag)
     return before
 
 
@@ -242,6 +247,10 @@ def explain_failures(lineage: Lineage) -> Iterator[None]:
         yield
     except MigrationFailed as error:
         raise Failure(_describe_failure(lineage, error)) from error
+    except CommandError as error:
+        raise Failure(
+            f"{lineage.title}: {error}. Its migrations: {spell_command(f'db history{lineage.option}')}"
+        ) from error
 
 
 def _describe_failure(lineage: Lineage, error: MigrationFailed) -> str:

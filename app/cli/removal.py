@@ -40,8 +40,10 @@ def remove_command(name: str, *, with_data: bool, yes: bool) -> Report:
         note(f"{table}: {count} rows")
     if not yes:
         click.confirm(f"Drop these tables of {name} for good?", abort=True, err=True)
+    # What is dropped does not come back: should this end half-way, the trail has told of it.
+    extensions.record_removal(name, tables, actor=Actor.system(), is_done=False)
     _drop(name)
-    extensions.record_removal(name, tables, actor=Actor.system())
+    extensions.record_removal(name, tables, actor=Actor.system(), is_done=True)
     line = f"Dropped the tables of {name}. Take it off APP_EXTENSIONS: the next setup would make them again."
     return Report({"name": name, "dropped": tables, "tables": []}, [line])
 

@@ -9,7 +9,12 @@ from . import audit
 
 
 @retried
-def record_removal(name: str, tables: Sequence[str], *, actor: Actor) -> None:
-    """Record that an extension's tables were dropped."""
+def record_removal(name: str, tables: Sequence[str], *, actor: Actor, is_done: bool) -> None:
+    """Record that an extension's tables were dropped; or, not ``is_done``, that they are about to be."""
     with transaction():
-        audit.record("extension.removed", actor=actor, target=name, tables=list(tables))
+        audit.record(
+            "extension.removed" if is_done else "extension.removal_started",
+            actor=actor,
+            target=name,
+            tables=list(tables),
+        )

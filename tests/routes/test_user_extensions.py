@@ -105,6 +105,26 @@ def test_one_that_fails_is_null_and_disturbs_no_other(extend: Callable[..., Flas
         "acme_silent": None,
     }
     assert app.extensions["extending"].failing == {"acme_broken", "acme_ending", "acme_odd"}
+    assert list_failing(app) == ["acme_broken", "acme_ending", "acme_odd"]
+
+
+def test_one_whose_export_fails_is_named_where_readiness_is_asked(environ: dict[str, str]) -> None:
+    def fail(_user_id: uuid.UUID) -> Any:
+        raise RuntimeError
+
+    app = create_app(Settings.from_environ(environ), [Extension(name="acme_x", version="1", face=1, export_user=fail)])
+    factory = Factory(app)
+    browser = factory.sign_in(factory.user())
+    assert list_failing(app) == []
+    assert browser.get(f"{USERS}/me/export").get_json()["left_out"] == ["acme_x"]
+    assert list_failing(app) == ["acme_x"]
+    close(app)
+
+
+def list_failing(app: Flask) -> list[str]:
+    """Return whom readiness names."""
+    states = app.test_client().get("/readyz").get_json()["checks"]["extensions"]
+    return sorted(name for name, state in states.items() if state == "failing")
 
 
 def test_the_document_names_what_is_added_where_something_is(extend: Callable[..., Flask]) -> None:

@@ -13,6 +13,7 @@ from app.database import make_engine, parse_database_url
 from app.extensions import db
 from gatehouse.testing.databases import TEST_ENVIRON
 from gatehouse.testing.servers import mariadb, postgres
+from tests.cli.conftest import Operator
 
 from .harness.proxy import Proxy
 from .harness.serving import Process
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from flask import Flask
 
+    from app.extending import Extension
     from gatehouse.testing.servers.mariadb import MariaDb
     from gatehouse.testing.servers.postgres import Postgres
 
@@ -127,3 +129,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture
+def operate(make_database: Callable[..., str]) -> Iterator[Callable[..., Operator]]:
+    """Return an operator of the product with the extensions given, all on one database."""
+    url = make_database(is_migrated=False)
+    engines = []
+
+    def operate(*extensions: Extension) -> Operator:
+        app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}), extensions)
+        engines.append(app.extensions["database"].kw["bind"])
+        return Operator(app)
+
+    yield operate
+    for engine in engines:
+        engine.dispose()

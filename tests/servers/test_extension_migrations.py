@@ -2,139 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy as sa
 
-from app import create_app
 from app.cli.migrations import Lineage, find_revisions, make_lineage
-from app.config import Settings
-from app.extending import Extension
-from app.extensions import db
-from app.models import AuditEntry
-from gatehouse.testing.databases import TEST_ENVIRON
 from tests.cli.conftest import Operator
+from tests.servers.lineages import FAILING, NOTE, SECOND, execute, find, list_tables, make_extension, store_row, write
 from tests.servers.test_interrupted_migrations import kill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from flask import Flask
 
 pytestmark = [pytest.mark.every_database, pytest.mark.timeout(300)]
-
-HEADER = """\
-import sqlalchemy as sa
-from alembic import op
-
-revision = {revision!r}
-down_revision = {below!r}
-branch_labels = None
-depends_on = None
-
-
-"""
-FIRST = """\
-def upgrade():
-    op.create_table(
-        "{name}",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("number", sa.String(20), nullable=False),
-        sa.Column("user_id", sa.Uuid(), nullable=True),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_{name}_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_{name}"),
-    )
-    op.create_index("ix_{name}_number", "{name}", ["number"])
-
-
-def downgrade():
-    op.drop_table("{name}")
-"""
-SECOND = """\
-def upgrade():
-    op.create_table("{name}_line", sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False))
-
-
-def downgrade():
-    op.drop_table("{name}_line")
-"""
-NOTE = """\
-def upgrade():
-    op.add_column("{name}", sa.Column("note", sa.String(40), server_default="", nullable=False))
-
-
-def downgrade():
-    with op.batch_alter_table("{name}") as batch:
-        batch.drop_column("note")
-"""
-FAILING = """\
-def upgrade():
-    op.create_table("{name}_half", sa.Column("id", sa.Integer(), primary_key=True, autoincrement=False))
-    op.execute("INSERT INTO {name}_absent VALUES (1)")
-
-
-def downgrade():
-    op.drop_table("{name}_half")
-"""
-
-
-def write(folder: Path, revision: str, below: str | None, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    name = folder.parent.name
-    (folder / f"{revision}.py").write_text(HEADER.format(revision=revision, below=below) + text.format(name=name))
-
-
-def make_extension(folder: Path, name: str = "acme_invoices", **parts: Any) -> Extension:
-    """Return an extension with two migrations, written into ``folder``."""
-    migrations = folder / name / "migrations"
-    if not migrations.exists():
-        write(migrations, "0001", None, FIRST)
-        write(migrations, "0002", "0001", SECOND)
-    return Extension(name=name, version="1.0", face=1, migrations=migrations, **parts)
-
-
-@pytest.fixture
-def url(make_database: Callable[..., str]) -> str:
-    return make_database(is_migrated=False)
-
-
-@pytest.fixture
-def operate(url: str) -> Iterator[Callable[..., Operator]]:
-    """Return an operator of the product with the extensions given, all on one database."""
-    engines = []
-
-    def operate(*extensions: Extension) -> Operator:
-        app = create_app(Settings.from_environ(TEST_ENVIRON | {"DATABASE_URL": url}), extensions)
-        engines.append(app.extensions["database"].kw["bind"])
-        return Operator(app)
-
-    yield operate
-    for engine in engines:
-        engine.dispose()
-
-
-def list_tables(app: Flask) -> set[str]:
-    with app.app_context():
-        return set(sa.inspect(db.engine).get_table_names())
-
-
-def find(app: Flask, extension: Extension | None = None) -> str | None:
-    with app.app_context():
-        return find_revisions(None if extension is None else make_lineage(extension)).current
-
-
-def execute(app: Flask, statement: str, **values: object) -> list[Any]:
-    with app.app_context(), db.engine.connect().execution_options(is_write=True) as connection:
-        result = connection.execute(sa.text(statement), values)
-        rows = list(result.all()) if result.returns_rows else []
-        connection.commit()
-        return rows
-
-
-def store_row(app: Flask, table: str = "acme_invoices") -> None:
-    execute(app, f"INSERT INTO {table} (id, number) VALUES (1, 'A-1')")  # noqa: S608 - a constant
 
 
 def test_an_upgrade_makes_the_tables_of_the_product_then_those_of_each_extension(
@@ -176,6 +59,24 @@ def test_what_the_product_lacks_is_said_before_anything_runs(operate: Callable[.
     assert list_tables(operator.app) == set()
     operate().do("setup")
     assert said in operator.run("doctor").stdout
+
+
+def test_an_upgrade_to_an_earlier_migration_is_refused_for_the_same_reasons(
+    operate: Callable[..., Operator], tmp_path: Path
+) -> None:
+    upgrade = "db", "upgrade", "--extension", "acme_invoices"
+    invoices = make_extension(tmp_path)
+    operate().run("db", "upgrade")
+    lacking, operator = operate(dataclasses.replace(invoices, needs_product="9999")), operate(invoices)
+    assert "acme_invoices needs Gatehouse's migration 9999" in lacking.fail(*upgrade, "0001")
+    assert find(operator.app, invoices) is None
+    assert "Can't locate revision identified by '9999'" in operator.fail(*upgrade, "9999")
+    assert operator.run(*upgrade, "0001").exit_code == 0
+    assert find(operator.app, invoices) == "0001"
+    assert operator.run(*upgrade, "+1").exit_code == 0
+    assert find(operator.app, invoices) == "0002"
+    execute(operator.app, "DROP TABLE alembic_version_acme_invoices")
+    assert "db stamp --extension acme_invoices REVISION" in operator.fail(*upgrade, "0001")
 
 
 def test_tables_that_nobody_knows_the_migration_of_are_left_alone(
@@ -305,92 +206,3 @@ def test_the_product_does_not_go_down_under_an_extension_s_tables(
     assert operate().run("db", "downgrade", "0002").exit_code == 0
     assert operator.run("db", "upgrade").exit_code == 0
     assert execute(operator.app, "SELECT number FROM acme_invoices") == [("A-1",)]
-
-
-# --- on the list, off it, and gone ---
-
-
-def test_off_the_list_the_tables_stay_and_listed_again_they_go_on(
-    operate: Callable[..., Operator], tmp_path: Path
-) -> None:
-    invoices = make_extension(tmp_path)
-    assert invoices.migrations
-    with_it, without = operate(invoices), operate()
-    with_it.run("db", "upgrade")
-    store_row(with_it.app)
-    assert without.do("setup")["extensions"] == {}
-    said = without.run("doctor").stdout
-    assert "acme_invoices is not loaded, but has tables: acme_invoices, acme_invoices_line" in said
-    assert without.run("db", "check").exit_code == 0, "the product's models know nothing of the tables"
-    write(invoices.migrations, "0003", "0002", NOTE)
-    assert with_it.do("setup")["extensions"] == {"acme_invoices": "0003"}
-    assert execute(with_it.app, "SELECT number, note FROM acme_invoices") == [("A-1", "")]
-    assert "migrations of acme_invoices: At 0003" in with_it.run("doctor").stdout
-    assert with_it.run("db", "downgrade", "--extension", "acme_invoices", "base").exit_code == 0
-    assert "acme_invoices" not in without.run("doctor").stdout, "it has no tables any more"
-
-
-@pytest.mark.parametrize("listed", ["acme_invoices", ""])
-def test_only_its_removal_with_data_drops_its_tables(
-    operate: Callable[..., Operator], tmp_path: Path, listed: str
-) -> None:
-    invoices, stock = make_extension(tmp_path), make_extension(tmp_path, "acme_stock")
-    both = operate(invoices, stock)
-    both.run("db", "upgrade")
-    store_row(both.app)
-    before = list_tables(both.app)
-    operator = both if listed else operate(stock)
-    assert "that is enough" in operator.run("extension", "remove", "acme_invoices").stdout
-    assert operator.run("extension", "remove", "acme_invoices", "--with-data", stdin="n\n").exit_code == 1
-    assert list_tables(both.app) == before
-    report = operator.do("extension", "remove", "acme_invoices", "--with-data", "--yes")
-    assert report["dropped"] == ["acme_invoices", "acme_invoices_line"]
-    gone = {"acme_invoices", "acme_invoices_line", "alembic_version_acme_invoices"}
-    assert before - list_tables(both.app) == gone
-    assert find(both.app, stock) == "0002"
-    with both.app.app_context():
-        entry = db.session.scalars(sa.select(AuditEntry).where(AuditEntry.action == "extension.removed")).one()
-        assert (entry.target, entry.details) == ("acme_invoices", {"tables": report["dropped"]})
-    assert "No extension acme_none is loaded" in operator.fail("extension", "remove", "acme_none", "--with-data")
-
-
-def test_the_tables_of_one_off_the_list_are_never_those_of_a_shorter_name(
-    operate: Callable[..., Operator], tmp_path: Path
-) -> None:
-    invoices = make_extension(tmp_path)
-    operate(invoices).run("db", "upgrade")
-    store_row(operate().app)
-    shorter = operate(make_extension(tmp_path, "acme"))
-    said = "acme and acme_invoices, which has tables here: one name begins with the other"
-    for each in (("setup",), ("db", "upgrade")):
-        assert said in shorter.fail(*each)
-    assert "First: flask db upgrade" in shorter.fail("db", "migrate", "--extension", "acme")
-    assert said in shorter.run("doctor").stdout
-    assert not {"acme", "alembic_version_acme"} & list_tables(shorter.app)
-    shorter.do("extension", "remove", "acme", "--with-data", "--yes")
-    assert execute(shorter.app, "SELECT number FROM acme_invoices") == [("A-1",)]
-
-
-def test_what_other_tables_need_is_not_dropped(operate: Callable[..., Operator], tmp_path: Path) -> None:
-    operator = operate(make_extension(tmp_path))
-    operator.run("db", "upgrade")
-    columns = "id INTEGER PRIMARY KEY, invoice INTEGER, FOREIGN KEY (invoice) REFERENCES acme_invoices (id)"
-    execute(operator.app, f"CREATE TABLE shelf ({columns})")
-    before = list_tables(operator.app)
-    said = operator.fail("extension", "remove", "acme_invoices", "--with-data", "--yes")
-    assert said == "Other tables need those of acme_invoices: shelf refers to acme_invoices. Remove theirs first."
-    assert list_tables(operator.app) == before
-
-
-@pytest.mark.parametrize("state", ["ahead", "never upgraded"])
-def test_tables_go_where_its_migrations_cannot_take_them_down(
-    operate: Callable[..., Operator], tmp_path: Path, state: str
-) -> None:
-    operator = operate(make_extension(tmp_path))
-    operate().run("db", "upgrade")
-    if state == "ahead":
-        operator.run("db", "upgrade")
-        execute(operator.app, "UPDATE alembic_version_acme_invoices SET version_num = '9999'")
-    report = operator.do("extension", "remove", "acme_invoices", "--with-data", "--yes")
-    assert report["dropped"] == (["acme_invoices", "acme_invoices_line"] if state == "ahead" else [])
-    assert not {table for table in list_tables(operator.app) if "acme" in table}

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from app.config import ROOT
 from app.database import make_engine, parse_database_url
 from gatehouse.testing.databases import TEST_ENVIRON
-from tests.servers.test_extension_migrations import FIRST, NOTE, SECOND, write
+from tests.servers.lineages import FIRST, NOTE, SECOND, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
