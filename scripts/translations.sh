@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Take up the words of the mails' templates and compile their translations.
+# Take up the words of the templates of mails and pages and compile their translations.
 # Usage: scripts/translations.sh [LANGUAGE]; LANGUAGE begins a new translation, which app/languages.py has to list too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ pybabel=$PWD/.venv/bin/pybabel
 cd app/mail
 template=$(mktemp)
 trap 'rm -f "$template"' EXIT
-"$pybabel" --quiet extract --mapping-file babel.cfg --no-location --omit-header --output-file "$template" .
+"$pybabel" --quiet extract --mapping-file babel.cfg --no-location --omit-header --output-file "$template" . ../templates
 if [ $# = 1 ]; then
     "$pybabel" init --input-file "$template" --output-dir translations --locale "$1"
 fi

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import jinja2
 from babel.core import Locale
-from babel.support import Translations
+from babel.support import NullTranslations, Translations
 
 from app.clock import now
 from app.emails import split_email
@@ -94,6 +94,12 @@ def _render_parts(template: str, language: str, values: Mapping[str, Any]) -> tu
     return subject, text, html
 
 
+@functools.lru_cache
+def find_translations(language: str) -> NullTranslations:
+    """Return the words of our mails and pages in ``language``; what is not translated stays English."""
+    return Translations.load(FOLDER / "translations", [language])
+
+
 @functools.lru_cache(maxsize=16)
 def _make_environment(language: str, folder: str | None, *, is_html: bool) -> jinja2.Environment:
     """Return what loads templates, those in the operator's ``folder`` before ours."""
@@ -107,7 +113,7 @@ def _make_environment(language: str, folder: str | None, *, is_html: bool) -> ji
         extensions=["jinja2.ext.i18n"],
     )
     environment.filters["fill"] = _fill
-    translations = Translations.load(FOLDER / "translations", [language])
+    translations = find_translations(language)
     environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined] # the extension's
     return environment
 

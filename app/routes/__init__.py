@@ -7,7 +7,21 @@ from typing import Final
 
 from app.http.openapi import Blueprint
 
-from . import audit, auth, docs, health, invitation, me, outbox, proof_of_work, ratelimit, role, user, verification
+from . import (
+    audit,
+    auth,
+    docs,
+    health,
+    invitation,
+    me,
+    outbox,
+    page,
+    proof_of_work,
+    ratelimit,
+    role,
+    user,
+    verification,
+)
 
 BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
     module.blueprint
@@ -24,5 +38,6 @@ BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
         audit,
         health,
         docs,
+        page,
     )
 )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 # Everything that a stranger may call. Whatever is not here refuses one.
 PUBLIC: Final = {
+    ("GET", "/account/<string:page>"),
+    ("GET", "/account/colors.css"),
+    ("GET", "/dev/mail"),
+    ("GET", "/dev/mail/<string:template>/<string:language>/<string:form>"),
     ("POST", "/api/v1/auth/email/verify"),
     ("POST", "/api/v1/auth/email/verify/resend"),
     ("GET", "/api/v1/auth/csrf"),

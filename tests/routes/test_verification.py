@@ -1,0 +1,182 @@
+"""Accounts begin once their address is verified, where the operator wants that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+
+from app.extensions import db
+from app.models import Registration, User
+from gatehouse.testing.factories import PASSWORD, Browser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+    from gatehouse.testing.clock import Clock
+    from gatehouse.testing.mailbox import Mailbox
+
+REGISTER = "/api/v1/auth/register"
+LOGIN = "/api/v1/auth/login"
+ME = "/api/v1/users/me"
+VERIFY = "/api/v1/auth/email/verify"
+RESEND = "/api/v1/auth/email/verify/resend"
+EMAIL = "ada@example.com"
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app(EMAIL_VERIFICATION="required")
+
+
+def register(app: Flask, email: str = EMAIL, **fields: str) -> Any:
+    return Browser(app).post(REGISTER, {"email": email, "password": PASSWORD} | fields)
+
+
+def sign_in(app: Flask, password: str = PASSWORD, email: str = EMAIL) -> Any:
+    return Browser(app).post(LOGIN, {"email": email, "password": password})
+
+
+def verify(app: Flask, token: object) -> Any:
+    return Browser(app).post(VERIFY, {"token": token})
+
+
+def count(app: Flask, model: Any) -> int:
+    with app.app_context():
+        return db.session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
+
+
+def test_an_account_begins_when_its_address_is_verified(app: Flask, mailbox: Mailbox) -> None:
+    asked = register(app, name="Ada", language="de")
+    assert (asked.status_code, asked.get_json()) == (202, {"status": "accepted"})
+    assert "Set-Cookie" not in asked.headers or "device" not in asked.headers["Set-Cookie"]
+    mailbox.deliver()
+    assert sign_in(app).status_code == 401
+    assert count(app, User) == 0
+    assert verify(app, mailbox.find_token(EMAIL)).status_code == 204
+    user = sign_in(app).get_json()["user"]
+    assert (user["name"], user["language"], user["roles"]) == ("Ada", "de", ["user"])
+    assert user["email_verified_at"] is not None
+    assert count(app, Registration) == 0
+
+
+def test_a_link_works_once(app: Flask, mailbox: Mailbox) -> None:
+    register(app)
+    mailbox.deliver()
+    token = mailbox.find_token(EMAIL)
+    assert [verify(app, token).status_code for _ in range(3)] == [204, 422, 422]
+
+
+def test_a_link_ends_with_its_lifetime(app: Flask, mailbox: Mailbox, clock: Clock) -> None:
+    register(app)
+    clock.advance(3600)  # It was the worker that was late.
+    mailbox.deliver()
+    clock.advance(23 * 3600)
+    assert verify(app, mailbox.find_token(EMAIL)).get_json()["code"] == "invalid_token"
+    assert count(app, User) == 0
+
+
+@pytest.mark.parametrize("token", ["", "x", "x" * 43, None, 7, [], ["x"], {"a": 1}, True, "ü\x00\ud800"])
+def test_whatever_is_no_token_of_ours_gets_one_answer(app: Flask, token: object) -> None:
+    answer = verify(app, token)
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "invalid_token")
+
+
+def test_a_newer_registration_takes_the_place_of_the_former(app: Flask, mailbox: Mailbox) -> None:
+    """What a squatter set up is worth nothing once the owner of the address registers."""
+    register(app, password="what the squatter chose")
+    mailbox.deliver()
+    squatters = mailbox.find_token(EMAIL)
+    register(app)
+    mailbox.deliver()
+    assert verify(app, squatters).status_code == 422
+    assert verify(app, mailbox.find_token(EMAIL)).status_code == 204
+    assert sign_in(app, "what the squatter chose").status_code == 401
+    assert sign_in(app).status_code == 200
+
+
+def test_who_has_an_account_is_told_that_somebody_registered(app: Flask, mailbox: Mailbox, user: User) -> None:
+    asked = register(app, email=user.email, password="what the stranger chose")
+    assert (asked.status_code, asked.get_json()) == (202, {"status": "accepted"})
+    mailbox.deliver()
+    assert "#token=" not in mailbox.read_text(user.email)
+    assert sign_in(app, email=user.email).status_code == 200
+    assert sign_in(app, "what the stranger chose", email=user.email).status_code == 401
+
+
+def test_nobody_hears_of_an_inactive_account(app: Flask, mailbox: Mailbox, user: User, admin_browser: Browser) -> None:
+    admin_browser.patch(f"/api/v1/users/{user.id}", {"is_active": False})
+    assert register(app, email=user.email).status_code == 202
+    mailbox.deliver()
+    assert mailbox.read(user.email) == []
+
+
+def test_the_link_is_mailed_once_more_on_request(app: Flask, mailbox: Mailbox) -> None:
+    register(app)
+    mailbox.deliver()
+    first = mailbox.find_token(EMAIL)
+    asked = Browser(app).post(RESEND, {"email": EMAIL})
+    assert (asked.status_code, asked.get_json()) == (202, {"status": "accepted"})
+    mailbox.deliver()
+    second = mailbox.find_token(EMAIL)
+    assert [verify(app, token).status_code for token in (first, second)] == [422, 204]
+    assert sign_in(app).status_code == 200
+
+
+def test_nothing_is_mailed_where_nothing_waits(app: Flask, mailbox: Mailbox) -> None:
+    assert Browser(app).post(RESEND, {"email": "nobody@example.com"}).status_code == 202
+    mailbox.deliver()
+    assert mailbox.read("nobody@example.com") == []
+
+
+def test_an_account_made_by_others_while_the_mail_was_under_way_keeps_its_password(
+    app: Flask, mailbox: Mailbox, factory: Any
+) -> None:
+    register(app, password="what the stranger chose")
+    mailbox.deliver()
+    factory.user(email=EMAIL)
+    assert verify(app, mailbox.find_token(EMAIL)).status_code == 422
+    assert sign_in(app).status_code == 200
+
+
+def test_a_session_of_the_account_verifies_its_address_and_keeps_all(
+    app: Flask, mailbox: Mailbox, user: User, user_browser: Browser
+) -> None:
+    Browser(app).post(RESEND, {"email": user.email})
+    mailbox.deliver()
+    assert user_browser.post(VERIFY, {"token": mailbox.find_token(user.email)}).status_code == 204
+    assert user_browser.get(ME).get_json()["email_verified_at"] is not None
+    assert sign_in(app, email=user.email).status_code == 200
+
+
+def test_who_set_up_an_account_on_an_address_of_others_loses_it(
+    app: Flask, mailbox: Mailbox, user: User, user_browser: Browser
+) -> None:
+    Browser(app).post(RESEND, {"email": user.email})
+    mailbox.deliver()
+    assert verify(app, mailbox.find_token(user.email)).status_code == 204
+    assert user_browser.get(ME).status_code == 401
+    assert sign_in(app, email=user.email).status_code == 401
+
+
+def test_addresses_of_other_domains_are_refused_before_anything_is_looked_up(make_app: Callable[..., Flask]) -> None:
+    app = make_app(REGISTRATION_DOMAINS="example.org,EXAMPLE.net", EMAIL_VERIFICATION="required")
+    for email, status in (
+        ("a@example.org", 202),
+        ("a@Example.NET", 202),
+        ("a@example.com", 403),
+        ("a@b.example.org", 403),
+    ):
+        answer = register(app, email=email)
+        assert answer.status_code == status
+        assert status == 202 or answer.get_json()["code"] == "domain_refused"
+
+
+def test_a_weak_password_is_refused_before_anything_is_mailed(app: Flask, mailbox: Mailbox) -> None:
+    answer = register(app, password="123456789012345")
+    assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["password"])
+    mailbox.deliver()
+    assert mailbox.read(EMAIL) == []
