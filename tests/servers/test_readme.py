@@ -59,6 +59,28 @@ def test_the_tour_works_as_printed(environ: dict[str, str], tmp_path: Path) -> N
         position = done.stdout.index(expected, position) + len(expected)
 
 
+def test_the_mails_of_the_tour_arrive_and_do_what_they_say(environ: dict[str, str], tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    parts = [readme.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("A tour", "Mails")]
+    blocks = [re.findall(r"```bash\n(.*?)```", part, flags=re.DOTALL) for part in parts]
+    commands = "\n".join([blocks[0][0], *blocks[1]])
+    assert "MAIL_URL=file:var/mail EMAIL_VERIFICATION=required ./scripts/run.sh" in parts[1]
+    settings = environ | {"MAIL_URL": f"file:{tmp_path}/var/mail", "EMAIL_VERIFICATION": "required"}
+    with Product(settings, folder=tmp_path) as product:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands.replace("http://127.0.0.1:8000", product.url)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    position = 0
+    for expected in ('"accepted"', "204", '"csrf_token"', '"accepted"', "204", '"not_signed_in"', '"csrf_token"'):
+        position = done.stdout.index(expected, position) + len(expected)
+
+
 def test_the_documented_calls_work_as_printed(environ: dict[str, str], tmp_path: Path) -> None:
     with Product(environ, folder=tmp_path) as product:
         document = requests.get(f"{product.url}/openapi.json", timeout=10).json()
