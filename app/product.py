@@ -52,6 +52,6 @@ def describe_product(settings: Settings) -> Product:
 def _list_commands() -> Collection[str]:
     from .cli.commands import COMMANDS  # noqa: PLC0415 - a server runs none
 
-    # Flask's own and Flask-Migrate's; the last are planned.
-    others = ("run", "shell", "routes", "db", "audit", "worker")
+    # Flask's own and Flask-Migrate's; the last is planned.
+    others = ("run", "shell", "routes", "db", "audit")
     return [*others, *(command.name for command in COMMANDS if command.name)]

@@ -5,6 +5,7 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
@@ -17,7 +18,7 @@ from app.extensions import get_mail_signal, get_settings
 from app.mail import make_transport
 from app.models import DEAD, SENT
 from app.server import is_draining
-from app.services import deliveries, outbox
+from app.services import cleanup, deliveries, leaving, outbox
 from app.services.deliveries import Outcome
 from app.services.outbox import ClaimedMail
 
@@ -33,6 +34,9 @@ CANDIDATES: Final = 32
 # Of a pause while the database or the mail server is away: the first, and what it grows to.
 PAUSE_SECONDS: Final = 1.0
 PAUSE_MAX_SECONDS: Final = 15.0
+CLEAN_UP_SECONDS: Final = 300.0
+# Between two batches of a clean-up, so that whoever waits for a lock gets it.
+BREATH_SECONDS: Final = 0.05
 
 
 class Outage:
@@ -86,6 +90,10 @@ class Worker:
         self._database = Outage("the database")
         self._mail_server = Outage("the mail server")
         self._sending: set[Future[None]] = set()
+        self._cleaning: Future[None] | None = None
+        # Not all of them at once.
+        self._next_clean_up = time.monotonic() + random.uniform(0, CLEAN_UP_SECONDS)  # noqa: S311 - no secret
+        self.counts: Counter[str] = Counter()
         self._is_stopping = False
 
     def stop(self) -> None:
@@ -98,12 +106,13 @@ class Worker:
     def run(self) -> None:
         """Send what is due, until ``stop`` is called, the server drains or the process ends."""
         logger.info("the worker has begun", extra={"mail_url": self._target})
-        with ThreadPoolExecutor(SENDERS, thread_name_prefix="sender") as pool:
+        with ThreadPoolExecutor(SENDERS + 1, thread_name_prefix="worker") as pool:
             while not self._has_to_end():
                 # Whatever is stored from here on sets it again, and so does a sender that has finished.
                 self._wake.clear()
                 with self._watching_database(), self._app.app_context():
                     self._start_sending(pool)
+                    self._start_cleaning(pool)
                 self._wake.wait(POLL_SECONDS)
         logger.info("the worker has ended")
 
@@ -145,12 +154,27 @@ class Worker:
             with self._watching_database():
                 state = deliveries.note(mail, outcome)
                 is_noted = True
+                self.counts[state or "taken over"] += 1
                 told = {"mail_id": str(mail.id), "template": mail.template, "attempts": mail.attempts}
                 logger.log(logging.WARNING if state == DEAD else logging.INFO, "mail %s", state, extra=told)
             if not is_noted:
                 if self._has_to_end():
                     return
                 time.sleep(PAUSE_SECONDS)
+
+    def _start_cleaning(self, pool: ThreadPoolExecutor) -> None:
+        is_busy = self._cleaning is not None and not self._cleaning.done()
+        if time.monotonic() >= self._next_clean_up and not is_busy:
+            self._next_clean_up = time.monotonic() + CLEAN_UP_SECONDS
+            self._cleaning = pool.submit(self.clean_up)
+
+    def clean_up(self) -> None:
+        """Delete what has run out, and accounts whose time of grace is over."""
+        with self._app.app_context(), self._watching_database():
+            for table in cleanup.TABLES:
+                while cleanup.delete_expired(table) == cleanup.ROWS_AT_ONCE and not self._has_to_end():
+                    time.sleep(BREATH_SECONDS)
+            leaving.delete_due()
 
     @contextlib.contextmanager
     def _watching_database(self) -> Iterator[None]:

@@ -16,8 +16,9 @@ from app.config import ROOT, VAR, Settings
 from app.database import TLS_WORDS, DatabaseTarget, DatabaseUnavailable, Diagnosis, diagnose
 from app.environment import SettingsError
 from app.extensions import db, get_extensions, get_settings, limiter
+from app.mail import MailUnavailable, make_transport
 from app.ratelimit import RateLimitStoreAway
-from app.services import admins
+from app.services import admins, mails
 
 from .migrations import Revisions, find_revisions, list_alike, list_lineages, list_unloaded_tables, list_unmet_needs
 from .terminal import Failure, OperatorCommand, Report, spell_command
@@ -59,6 +60,7 @@ def doctor_command() -> Report:
             *check_settings(settings),
             *_check_database(settings),
             *_check_store(settings),
+            *_check_mail(settings),
         ]
     else:
         findings = [
@@ -306,6 +308,38 @@ def _check_store(settings: Settings) -> Iterator[Finding]:
             "CONFIG SET maxmemory-policy noeviction, also in Redis' configuration file; give a cache its own Redis."
         )
         yield Finding("rate limits", WARNING, message, remedy, code="store_evicts")
+
+
+def _check_mail(settings: Settings) -> Iterator[Finding]:
+    target = settings.mail_url
+    try:
+        make_transport(target).check()
+    except MailUnavailable as error:
+        remedy = "Make sure that it runs, and that MAIL_URL names the right host, port, user, password and ca."
+        yield Finding("MAIL_URL", FAULT, str(error), remedy, code="mail_away")
+    else:
+        if target.kind == "console" and urlsplit(settings.public_url).hostname not in _LOCAL_NAMES:
+            message = "Mail is printed and reaches nobody."
+            yield Finding("MAIL_URL", WARNING, message, "Set MAIL_URL to a mail server.", code="mail_printed")
+        else:
+            yield Finding("MAIL_URL", OK, f"Mail can go to {target}.")
+    try:
+        backlog = mails.count_waiting()
+    except (SQLAlchemyError, DatabaseUnavailable):
+        return  # Why has been told above.
+    if backlog.unclaimed:
+        message = f"{backlog.unclaimed} mails are due and nobody sends them."
+        remedy = f"Run {spell_command('worker')} beside the server, or set MAIL_IN_PROCESS=true."
+        yield Finding("mail", FAULT, message, remedy, code="mail_unclaimed")
+    elif backlog.late:
+        message = f"{backlog.late} mails wait for more than {mails.LATE.seconds // 60} minutes and are tried again."
+        yield Finding("mail", WARNING, message, spell_command("outbox list --state waiting"), code="mail_late")
+    else:
+        sender = "the server" if settings.mail_in_process else spell_command("worker")
+        yield Finding("mail", OK, f"{backlog.waiting} mails wait to be sent, by {sender}.")
+    if backlog.dead:
+        message = f"{backlog.dead} mails were given up."
+        yield Finding("mail", WARNING, message, spell_command("outbox list --state dead"), code="mail_dead")
 
 
 def _write(finding: Finding) -> list[str]:

@@ -16,7 +16,14 @@ class MailError(Exception):
 
 
 class MailUnavailable(MailError):
-    """The server cannot take the mail now, or something is wrong that an operator can set right: try again."""
+    """The server cannot take the mail now, or something is wrong that an operator can set right: try again.
+
+    Unless ``is_server_away``, it is this mail that was not taken, and others may be.
+    """
+
+    def __init__(self, text: str, *, is_server_away: bool = True) -> None:
+        super().__init__(text)
+        self.is_server_away = is_server_away
 
 
 class MailRefused(MailError):

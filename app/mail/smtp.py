@@ -19,6 +19,7 @@ from app.mail_url import MailTarget
 
 from .errors import MailRefused, MailUnavailable
 
+_CLOSING: Final = 421
 _AUTHENTICATION_REQUIRED: Final = 530
 # RFC 3463: the class "security or policy", such as a relay that is denied, is about us and not about the recipient.
 _ABOUT_US: Final = b"5.7."
@@ -184,7 +185,9 @@ def _describe_refusal(what: str, code: int, reply: bytes | str) -> MailRefused |
     text = f"the mail server refused {what}: {_describe_reply(code, reply)}"
     raw = reply.encode() if isinstance(reply, str) else reply
     is_final = 500 <= code < 600 and code != _AUTHENTICATION_REQUIRED and not raw.startswith(_ABOUT_US)
-    return MailRefused(text) if is_final else MailUnavailable(text)
+    if is_final:
+        return MailRefused(text)
+    return MailUnavailable(text, is_server_away=code == _CLOSING)
 
 
 def _describe_reply(code: int, reply: bytes | str) -> str:

@@ -7,9 +7,9 @@ from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.schemas import OutboxMailOutput, OutboxPageOutput, OutboxQuery
 from app.security import requires
-from app.services import outbox
+from app.services import mails
 from app.services.cursors import InvalidCursor
-from app.services.outbox import MailNotFound, NotDead
+from app.services.mails import MailNotFound, NotDead
 
 blueprint = Blueprint("outbox", __name__, url_prefix="/api/v1/outbox", description="Mails on their way")
 
@@ -27,7 +27,7 @@ def list_mails(query: dict[str, Any]) -> Any:
 
     What they say is never told. Mails are forgotten some days after they were finished.
     """
-    return outbox.list_mails(**query)
+    return mails.list_mails(**query)
 
 
 @blueprint.route("/<uuid:mail_id>/retry", methods=["POST"])
@@ -39,4 +39,4 @@ def retry_mail(mail_id: uuid.UUID) -> Any:
 
     A link in it may have run out meanwhile.
     """
-    return outbox.retry(mail_id, actor=get_actor())
+    return mails.retry(mail_id, actor=get_actor())

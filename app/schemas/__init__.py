@@ -341,6 +341,11 @@ class ChecksOutput(Output):
 
     database = fields.String(required=True, validate=validate.OneOf(["ok", "read_only", "file_gone", "away"]))
     ratelimit = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
+    mail = fields.String(
+        required=True,
+        validate=validate.OneOf(["ok", "degraded"]),
+        metadata={"description": "Degraded while mail waits for minutes: nothing sends it, or no server takes it."},
+    )
     extensions = fields.Dict(
         keys=fields.String(),
         values=fields.String(validate=validate.OneOf(["ok", "failing"])),

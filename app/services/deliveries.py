@@ -28,10 +28,10 @@ PREPARATIONS: Final[Mapping[str, Callable[[QueuedMail], Prepared | None]]] = {
 """What looks up who is to get a template and makes its links; the others show what was queued."""
 
 COUNTED: Final = frozenset({"verify_email", "verify_registration"})
-"""The templates that strangers can ask for: in an hour, one address gets ``MAILS_PER_HOUR`` of each."""
+"""The templates that strangers can ask for: in an hour, one address gets ``MAILS_PER_HOUR`` of each.
 
-
-UNREADABLE: Final = "Neither SECRET_KEY nor SECRET_KEY_FALLBACKS opens what it says: put the key back, then retry."
+Of each, so that whoever asks for the one keeps nobody from the other: the newest that did arrive stays of use.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ def send(mail: ClaimedMail, transport: Transport) -> Outcome | None:
     except _Dropped as reason:
         outcome = Outcome(DROPPED, str(reason))
     except NotSealedByUs:
-        outcome = Outcome(DEAD, UNREADABLE)
+        outcome = Outcome(DEAD, outbox.UNREADABLE)
     except MailRefused as error:
         outcome = Outcome(DEAD, str(error))
     except MailUnavailable as error:
-        outcome = Outcome(WAITING, str(error), is_server_away=True)
+        outcome = Outcome(WAITING, str(error), is_server_away=error.is_server_away)
     except DatabaseUnavailable:
         raise
     except Exception as error:
@@ -123,6 +123,8 @@ def _prepare(mail: ClaimedMail) -> ClaimedMail:
             raise _LeaseEnded
         # Before a token is made: the newest link that did arrive stays of use.
         if mail.template in COUNTED:
+            if outbox.has_newer(mail):
+                raise _Dropped("A newer one is on its way.")
             most = get_settings().mails_per_hour
             if outbox.count_earlier(mail, seconds=HOUR_SECONDS) >= most:
                 raise _Dropped(f"{most} such mails went to this address in the hour before (MAILS_PER_HOUR).")

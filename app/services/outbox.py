@@ -18,46 +18,16 @@ import sqlalchemy as sa
 from app.clock import now
 from app.extensions import announce_mail, db, get_settings, retried, transaction
 from app.models import DEAD, DROPPED, MAIL_ERROR_MAX_LENGTH, WAITING, OutboxMessage
-from app.security import Actor, seal, unseal
-from app.utils import Conflict, NotFound, escape_controls
+from app.security import seal, unseal
+from app.utils import escape_controls
 
-from . import audit
-from .cursors import Sort
-from .pages import Listing, Page
+UNREADABLE: Final = "Neither SECRET_KEY nor SECRET_KEY_FALLBACKS opens what it says: put the key back, then retry."
 
 GIVE_UP_AFTER: Final = datetime.timedelta(hours=72)
 RETRY_SECONDS: Final = 15
 RETRY_MAX_SECONDS: Final = 6 * 3600
 
-NEWEST_FIRST: Final = Sort("-created_at", OutboxMessage.created_at, OutboxMessage.id, is_descending=True)
 _COLUMNS: Final = OutboxMessage.__table__.columns
-# What a mail says is not among them.
-_SHOWN: Final = (
-    "id",
-    "template",
-    "recipient",
-    "state",
-    "attempts",
-    "last_error",
-    "created_at",
-    "due_at",
-    "finished_at",
-)
-_LISTED_COLUMNS: Final[sa.Select[Any]] = sa.select(*(_COLUMNS[name] for name in _SHOWN))
-_LISTED: Final[Listing[Any]] = Listing(_LISTED_COLUMNS, filters={"state": lambda state: OutboxMessage.state == state})
-
-
-class MailNotFound(NotFound):
-    """There is no such mail in the outbox."""
-
-    detail = "There is no mail with this id in the outbox; mails are forgotten some days after they were sent."
-
-
-class NotDead(Conflict):
-    """The mail was not given up, so that there is nothing to retry."""
-
-    title = "Mail not given up"
-    detail = "Only a mail that was given up (dead) can be sent again."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,44 +161,6 @@ def put_off(mail: ClaimedMail, *, error: str) -> str | None:
         return state if _change(mail, values) else None
 
 
-# --- for administrators ---
-
-
-@retried
-def list_mails(*, limit: int, cursor: str | None = None, state: str | None = None) -> Page[Any]:
-    """Return a page of the outbox, the newest mail first; nothing of what they say.
-
-    Raises:
-        InvalidCursor: the cursor is not one of ours.
-    """
-    return _LISTED.get_page(NEWEST_FIRST, limit=limit, cursor=cursor, state=state)
-
-
-@retried
-def retry(mail_id: uuid.UUID, *, actor: Actor) -> sa.Row[Any]:
-    """Send a mail that was given up once more, at once and then as often as a new one; return it as it is listed.
-
-    Raises:
-        MailNotFound: there is none.
-        NotDead: it was not given up.
-    """
-    instant = now()
-    values = {"state": WAITING, "due_at": instant, "give_up_at": instant + GIVE_UP_AFTER, "attempts": 0}
-    of_id = OutboxMessage.id == mail_id
-    revived = sa.update(OutboxMessage).where(of_id, OutboxMessage.state == DEAD).values(finished_at=None, **values)
-    with transaction() as writing:
-        connection = writing.connection()
-        is_revived = connection.execute(revived).rowcount
-        row = connection.execute(_LISTED_COLUMNS.where(of_id)).one_or_none()
-        if row is None:
-            raise MailNotFound
-        if not is_revived:
-            raise NotDead
-        audit.record("mail.retried", actor=actor, target=mail_id)
-        announce_mail()
-    return row
-
-
 # --- for the other services, inside a transaction of theirs ---
 
 
@@ -262,6 +194,22 @@ def read_context(mail: ClaimedMail) -> Prepared:
     content = json.loads(unseal(mail.sealed_context))
     # What is queued keeps the name that mails to one address are counted by.
     return Prepared(**content) if mail.is_prepared else Prepared(content, template=mail.template)
+
+
+def has_newer(mail: ClaimedMail) -> bool:
+    """Say whether a mail of this template that was queued later went to the same address already, or is about to."""
+    is_later = sa.or_(
+        _COLUMNS.created_at > mail.created_at,
+        sa.and_(_COLUMNS.created_at == mail.created_at, _COLUMNS.id > mail.id),
+    )
+    newer = sa.select(_COLUMNS.id).where(
+        _COLUMNS.recipient == mail.recipient,
+        is_later,
+        _COLUMNS.template == mail.template,
+        _COLUMNS.state != DROPPED,
+        _COLUMNS.is_prepared,
+    )
+    return db.session.connection().execute(newer.limit(1)).first() is not None
 
 
 def count_earlier(mail: ClaimedMail, *, seconds: int) -> int:

@@ -23,6 +23,7 @@ NOT_RETRIED: Final = {
     "app.services.users.walk_users": "hands out pages, each of them read by a function that is",
     "app.services.imports.import_users": "tells its progress as it goes; its operator runs it again",
     "app.services.deliveries.send": "sends between transactions, each of which is run again by itself",
+    "app.services.leaving.delete_due": "deletes one account after the other, each in a function that is",
     "app.services.ratelimits.show": "asks the limiter's store, and no database",
     "app.services.roles.set_role": "calls two functions that are",
 }

@@ -297,7 +297,7 @@ def test_a_check_that_hangs_is_failing_and_holds_one_thread_only(
 def test_without_extensions_readiness_and_the_way_to_a_user_are_as_they_were(
     app: Flask, user_browser: Any, assert_queries: Callable[[int], Any]
 ) -> None:
-    assert ask_ready(app.test_client())["checks"].keys() == {"database", "ratelimit"}
+    assert ask_ready(app.test_client())["checks"].keys() == {"database", "ratelimit", "mail"}
     with assert_queries(1):
         assert user_browser.get("/api/v1/users/me").status_code == 200
     with app.app_context():

@@ -162,7 +162,7 @@ def test_what_not_being_ready_looks_like_is_in_the_document(monkeypatch: pytest.
     monkeypatch.setattr("app.routes.health.probe", lambda *_, **__: "away")
     client = APP.test_client()
     body, document = client.get("/readyz").get_json(), client.get("/openapi.json").get_json()
-    assert body["checks"] == {"database": "away", "ratelimit": "ok"}
+    assert body["checks"] == {"database": "away", "ratelimit": "ok", "mail": "degraded"}
     assert body.keys() <= document["components"]["schemas"]["ProblemOutput"]["properties"].keys()
     name = document["paths"]["/readyz"]["get"]["responses"]["503"]["$ref"].removeprefix("#/components/responses/")
     assert f"`{body['code']}`" in document["components"]["responses"][name]["description"]
