@@ -128,7 +128,7 @@ def _compile_uses(lifetime_seconds: int) -> Plan:
     and a solution works once in each at most.
     """
     seconds = lifetime_seconds + CLOCK_SKEW_SECONDS
-    return compile_plan(f"1/{seconds} seconds", scope=FIELD, fallback=Fallback.LOCAL, is_strict=True)
+    return compile_plan(f"1/{seconds} seconds", scope="proof-of-work-use", fallback=Fallback.LOCAL, is_strict=True)
 
 
 def _derive_secrets(key: str) -> tuple[bytes, bytes]:
