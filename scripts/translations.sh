@@ -5,15 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 ./scripts/venv.sh requirements-dev.txt
 pybabel=$PWD/.venv/bin/pybabel
-cd app/mail
+cd app
 template=$(mktemp)
 trap 'rm -f "$template"' EXIT
-"$pybabel" --quiet extract --mapping-file babel.cfg --no-location --omit-header --output-file "$template" . ../templates
+"$pybabel" --quiet extract --mapping-file mail/babel.cfg --no-location --omit-header --output-file "$template" .
 if [ $# = 1 ]; then
-    "$pybabel" init --input-file "$template" --output-dir translations --locale "$1"
+    "$pybabel" init --input-file "$template" --output-dir mail/translations --locale "$1"
 fi
-"$pybabel" --quiet update --input-file "$template" --output-dir translations --ignore-obsolete --omit-header \
+"$pybabel" --quiet update --input-file "$template" --output-dir mail/translations --ignore-obsolete --omit-header \
     --no-fuzzy-matching --width 120
 # A file without a header counts as fuzzy as a whole; a test refuses messages that are.
-"$pybabel" --quiet compile --use-fuzzy --directory translations
+"$pybabel" --quiet compile --use-fuzzy --directory mail/translations
 echo "Translate what is still empty in app/mail/translations/*/LC_MESSAGES/messages.po, then run this again." >&2

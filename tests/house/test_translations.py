@@ -1,4 +1,4 @@
-"""The translations of the mails are whole, and the compiled ones say what their sources say."""
+"""The translations of mails and pages are whole, and the compiled ones say what their sources say."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def list_words() -> set[str]:
     """Return what the templates say, in English."""
     with (FOLDER / "babel.cfg").open(encoding="utf-8") as file:
         methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call] # Babel's
-    found = extract_from_dir(str(FOLDER), methods, options)
+    found = extract_from_dir(str(FOLDER.parent), methods, options)
     return {str(message) for _file, _line, message, _comments, _context in found}
 
 
