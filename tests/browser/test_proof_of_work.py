@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from app.config import ROOT
 from gatehouse.testing.factories import PASSWORD
@@ -52,3 +53,12 @@ def test_a_front_registers_people_as_the_documentation_shows(page: Page) -> None
     assert calls == ["GET csrf", "POST register", "GET proof-of-work", "POST register"] * 2
     assert register(page, "no address")[0] == 422
     assert called[-2:] == ["GET csrf", "POST register"]
+
+
+def test_our_own_pages_prove_the_work_that_is_asked_for(page: Page) -> None:
+    page.goto(f"{page.url}account/invitation#token=of-no-invitation-that-there-is")
+    page.get_by_label("E-mail").fill("ada@example.com")
+    page.locator("[name=password]").fill(PASSWORD)
+    page.get_by_role("button").click()
+    # The work was taken, and the invitation looked at.
+    expect(page.get_by_role("alert")).to_contain_text("This link is not valid any more")

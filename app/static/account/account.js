@@ -22,7 +22,10 @@
     const { csrf_token } = await (await fetch("/api/v1/auth/csrf")).json();
     const headers = { "Content-Type": "application/json", "X-CSRF-Token": csrf_token };
     const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-    return response.ok ? null : response.json();
+    const problem = response.ok ? null : await response.json();
+    if (problem?.code !== "proof_of_work_required" || body.proof_of_work) return problem;
+    const { solveProofOfWork } = await import("/static/proof-of-work.js");
+    return post(path, { ...body, proof_of_work: await solveProofOfWork() });
   }
 
   async function send(form) {
