@@ -9,7 +9,7 @@ from app.languages import LANGUAGES
 from app.models import User
 from app.schemas import PAGE_LIMIT, InvitationOutput, UserCreateInput, UserOutput
 from app.security import Actor
-from app.services import accounts, invitations, roles, users
+from app.services import accounts, invitations, recovery, roles, users
 from app.services.users import ListedUser
 
 from .passwords import ask_password, frame_password, read_password
@@ -131,11 +131,18 @@ def unlock(email: str) -> Report:
 @user_group.command("reset-password")
 @click.argument("email", type=EMAIL)
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-def reset_password(email: str, *, password_stdin: bool) -> Report:
-    """Set a new password and end every session of the account.
+@click.option(
+    "--mail", "by_mail", is_flag=True, help="Mail the owner a link to choose one; until then nothing changes."
+)
+def reset_password(email: str, *, password_stdin: bool, by_mail: bool) -> Report:
+    """Set a new password and end every session of the account; the owner is told by mail.
 
-    Without --password-stdin, a password is generated and shown once.
+    Without --password-stdin and --mail, a password is generated and shown once.
     """
+    if by_mail:
+        if password_stdin:
+            raise click.UsageError("Give --password-stdin or --mail: with a mailed link the owner chooses.")
+        return _mail_reset(email)
     given = read_password() if password_stdin else None
     if given is not None:
         load(UserCreateInput(only=("password",)), {"password": given})
@@ -144,6 +151,25 @@ def reset_password(email: str, *, password_stdin: bool) -> Report:
     data = {"email": target.email, "password": None if given else new}
     lines = [f"{target.email} has a new password; its sessions have ended."]
     return Report(data, lines if given else [*lines, *frame_password(target.email, new)])
+
+
+@user_group.command("require-password-change")
+@click.argument("email", type=EMAIL)
+@click.option("--lift", is_flag=True, help="Require it no longer.")
+def require_password_change(email: str, *, lift: bool) -> Report:
+    """Have the owner choose another password at the next sign-in; the account's sessions end."""
+    target = accounts.get_user_by_email(email)
+    changes = {"is_password_change_required": not lift}
+    changed = users.update_user(target.id, changes=changes, actor=Actor.system())
+    line = f"{changed.email} may keep its password." if lift else f"{changed.email} has to change its password."
+    return Report(_dump(changed), [line])
+
+
+def _mail_reset(email: str) -> Report:
+    target = accounts.get_user_by_email(email)
+    recovery.mail_reset(target.id, actor=Actor.system())
+    lines = [f"{target.email} is mailed a link to choose a new password. Mails are sent by: {spell_command('worker')}"]
+    return Report({"email": target.email, "password": None}, lines)
 
 
 def _set_active(email: str, *, is_active: bool) -> User:

@@ -237,6 +237,8 @@ def _list_codes(view: Any, *, method: str, locations: set[str]) -> dict[int, set
     guard = find_guard(view)
     if guard is not None and not guard.is_public:
         codes[401].add("not_signed_in")
+        if not guard.is_before_password_change:
+            codes[403].add("password_change_required")
         if guard.permissions and guard.or_own is None:
             codes[403].add("permission_missing")
         if guard.is_fresh:

@@ -148,10 +148,11 @@ def _compose_headers(settings: Settings, *, scheme: str) -> list[tuple[str, str]
 
 
 def get_client() -> Client:
-    """Return where the current request came from."""
+    """Return where the current request came from, and the language that it asks for."""
     return Client(
         ip=(request.remote_addr or "")[:_IP_MAX_LENGTH],
         user_agent=escape_controls(request.headers.get("User-Agent", "")),
+        language=get_language(),
     )
 
 

@@ -37,7 +37,7 @@ from app.security import (
     requires_work,
     start_browser_session,
 )
-from app.services import accounts, invitations, leaving, registrations, sessions
+from app.services import accounts, invitations, leaving, passwords, registrations, sessions
 from app.services.accounts import (
     DomainRefused,
     EmailTaken,
@@ -111,7 +111,7 @@ def log_in(body: dict[str, Any]) -> Any:
 
 @blueprint.route("/logout", methods=["POST"])
 @blueprint.response(204)
-@requires()
+@requires(before_password_change=True)
 def log_out() -> Response:
     """Sign out; the cookie stops working at once."""
     sessions.sign_out(current_user.session.id, actor=get_actor())
@@ -137,7 +137,7 @@ def undo_deletion() -> Response:
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
     """Give the password again, for calls that need it given within the last ten minutes."""
-    renew_browser_session(accounts.reauthenticate(**body, **_describe_guesser()))
+    renew_browser_session(passwords.reauthenticate(**body, **_describe_guesser()))
     return Response(status=204)
 
 
@@ -146,10 +146,10 @@ def reauthenticate(body: dict[str, Any]) -> Response:
 @blueprint.arguments(PasswordChangeInput)
 @blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, WeakPassword, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
-@requires()
+@requires(before_password_change=True)
 def change_password(body: dict[str, Any]) -> Response:
-    """Replace the password; every other session ends."""
-    renew_browser_session(accounts.change_password(**body, **_describe_guesser()))
+    """Replace the password; every other session and every mailed link ends."""
+    renew_browser_session(passwords.change_password(**body, **_describe_guesser(), asked_in=get_language()))
     return Response(status=204)
 
 

@@ -27,7 +27,7 @@ blueprint = Blueprint("me", __name__, url_prefix="/api/v1/users/me", description
 
 @blueprint.route("")
 @blueprint.response(200, OwnUserOutput)
-@requires()
+@requires(before_password_change=True)
 def get_me() -> Any:
     """Get the caller."""
     return current_user.user

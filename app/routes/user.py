@@ -9,9 +9,17 @@ from flask_login import current_user
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor
 from app.ratelimit import RateLimitStoreAway
-from app.schemas import SessionListOutput, UserCreateInput, UserOutput, UserPageOutput, UserQuery, UserUpdateInput
+from app.schemas import (
+    AcceptedOutput,
+    SessionListOutput,
+    UserCreateInput,
+    UserOutput,
+    UserPageOutput,
+    UserQuery,
+    UserUpdateInput,
+)
 from app.security import HashingBusy, ReauthenticationRequired, WeakPassword, require_fresh, requires
-from app.services import accounts, sessions, users
+from app.services import accounts, recovery, sessions, users
 from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.cursors import InvalidCursor
@@ -58,7 +66,7 @@ def get_user(user_id: uuid.UUID) -> Any:
 @blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin)
 @requires("users:write")
 def update_user(body: dict[str, Any], user_id: uuid.UUID) -> Any:
-    """Change a user's name, or whether the account is active."""
+    """Change a user's name, whether the account is active, or whether its password has to be changed."""
     return users.update_user(user_id, changes=body, actor=get_actor())
 
 
@@ -111,6 +119,16 @@ def end_sessions(user_id: uuid.UUID) -> Response:
     """End all of a user's sessions."""
     users.end_sessions(user_id, actor=get_actor())
     return Response(status=204)
+
+
+@blueprint.route("/<uuid:user_id>/password-reset", methods=["POST"])
+@blueprint.response(202, AcceptedOutput)
+@blueprint.raises(UserNotFound, TargetOutranksActor)
+@requires("users:write")
+def mail_password_reset(user_id: uuid.UUID) -> Any:
+    """Mail a user a link to choose a new password; one who is not active gets none."""
+    recovery.mail_reset(user_id, actor=get_actor())
+    return {"status": "accepted"}
 
 
 @blueprint.route("/<uuid:user_id>/unlock", methods=["POST"])

@@ -26,8 +26,12 @@ blueprint = Blueprint(
 @public
 def verify_email(body: dict[str, Any]) -> Response:
     """Use the link of a mail: begin the account that was registered, or verify or change an account's address."""
-    caller_id = current_user.user.id if current_user.is_authenticated else None
-    remember_device(registrations.verify(body["token"], caller_id=caller_id, client=get_client()))
+    is_signed_in = current_user.is_authenticated
+    caller = {
+        "caller_id": current_user.user.id if is_signed_in else None,
+        "session_id": current_user.session.id if is_signed_in else None,
+    }
+    remember_device(registrations.verify(body["token"], **caller, client=get_client()))
     return Response(status=204)
 
 

@@ -10,23 +10,32 @@ from app.extensions import get_extensions
 from app.languages import LANGUAGES
 from app.models import DESCRIPTION_MAX_LENGTH, NAME_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
-from app.ratelimit.refusals import MINUTES_KEPT
 
 from .kinds import PAGE_LIMIT, Changes, Input, Output, PageQuery
 from .mail import (
     AcceptedOutput,
     AddressInput,
+    EmailChangeInput,
     InvitationInput,
     InvitationOutput,
     InvitationPageOutput,
+    PasswordResetInput,
     TokenInput,
 )
 from .outbox import OutboxMailOutput, OutboxPageOutput, OutboxQuery
 from .proof_of_work import ChallengeOutput, WorkInput
-from .values import Email, Flag, Instant, Limits, Password, Permissions, RoleLimits, Text, Token, Whole
+from .ratelimits import (
+    HeldOutput,
+    RateLimitChangeInput,
+    RateLimitClearInput,
+    RateLimitListOutput,
+    RateLimitOutput,
+    RateLimitQuery,
+    RefusedOutput,
+)
+from .values import Email, Flag, Instant, Password, Permissions, Text, Token
 
 USER_SORTS: Final = ("-created_at", "-email", "-name", "created_at", "email", "name")
-RATE_LIMIT_KEY_MAX_LENGTH: Final = 300
 
 
 # --- requests ---
@@ -83,6 +92,7 @@ class UserUpdateInput(Input):
 
     name = Text(max_length=NAME_MAX_LENGTH)
     is_active = Flag()
+    password_change_required = Flag(attribute="is_password_change_required")
 
 
 class RoleCreateInput(Input):
@@ -100,24 +110,6 @@ class RoleUpdateInput(Input):
     permissions = Permissions()
 
 
-class RateLimitChangeInput(Input):
-    """Changes to a limit; null removes the limits of a role, and those of roles that are not named stay."""
-
-    limits = Limits()
-    roles = RoleLimits()
-
-
-class RateLimitClearInput(Input):
-    """Whose counts to clear."""
-
-    key = Text(
-        min_length=3,
-        max_length=RATE_LIMIT_KEY_MAX_LENGTH,
-        required=True,
-        metadata={"description": "KIND:WHO, such as address:203.0.113.7 or account:ada@example.com."},
-    )
-
-
 class UserQuery(PageQuery):
     """Which users, and in which order."""
 
@@ -128,13 +120,6 @@ class UserQuery(PageQuery):
     role = Text(max_length=ROLE_NAME_MAX_LENGTH)
     is_active = fields.Boolean(truthy={"true"}, falsy={"false"})
     sort = fields.String(validate=validate.OneOf(USER_SORTS), load_default="created_at")
-
-
-class RateLimitQuery(Input):
-    """How far back, and how many rows."""
-
-    minutes = Whole(validate=validate.Range(min=1, max=MINUTES_KEPT), load_default=5)
-    limit = Whole(validate=validate.Range(min=1, max=PAGE_LIMIT), load_default=20)
 
 
 class AuditQuery(PageQuery):
@@ -259,43 +244,6 @@ class AuditEntryOutput(Output):
     target = fields.String(required=True, allow_none=True)
     ip = fields.String(required=True, allow_none=True)
     details = fields.Dict(required=True)
-
-
-class RateLimitOutput(Output):
-    """A limit: what applies to everybody and to roles, and what the settings say."""
-
-    name = fields.String(required=True)
-    limits = fields.String(required=True)
-    roles = fields.Dict(keys=fields.String(), values=fields.String(), required=True, attribute="by_role")
-    configured = fields.String(required=True)
-    changed_at = Instant(required=True, allow_none=True)
-
-
-class HeldOutput(Output):
-    """The units that a window holds."""
-
-    key = fields.String(required=True, attribute="subject")
-    limit = fields.String(required=True)
-    units = fields.Integer(required=True)
-
-
-class RefusedOutput(Output):
-    """How often a limit refused somebody; an empty key stands for all those who are not listed one by one."""
-
-    key = fields.String(required=True, attribute="subject")
-    limit = fields.String(required=True)
-    count = fields.Integer(required=True)
-
-
-class RateLimitListOutput(Output):
-    """The limits, the fullest windows, and the refusals of the last minutes, the most frequent first."""
-
-    items = fields.List(fields.Nested(RateLimitOutput), required=True)
-    enabled = fields.Boolean(required=True)
-    degraded = fields.Boolean(required=True, attribute="is_degraded")
-    busiest = fields.List(fields.Nested(HeldOutput), required=True)
-    refused = fields.List(fields.Nested(RefusedOutput), required=True)
-    minutes = fields.Integer(required=True)
 
 
 class UserPageOutput(Output):

@@ -9,7 +9,7 @@ from app.permissions import ROLE_NAME_MAX_LENGTH
 
 from .kinds import Input, Output
 from .proof_of_work import WorkInput
-from .values import Email, Instant, Text, Token
+from .values import Email, Instant, Password, Text, Token
 
 ROLES_MAX: Final = 100
 
@@ -60,3 +60,15 @@ class InvitationPageOutput(Output):
 
     items = fields.List(fields.Nested(InvitationOutput), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
+
+
+class PasswordResetInput(TokenInput):
+    """What a mailed link carries, and the new password."""
+
+    new_password = Password(required=True)
+
+
+class EmailChangeInput(Input):
+    """The address that the account is to have."""
+
+    new_email = Email(required=True)

@@ -4,6 +4,7 @@ from .devices import choose_account_name, forget_device, list_account_keys, list
 from .guards import (
     FRESH_SECONDS,
     Guard,
+    PasswordChangeRequired,
     PermissionMissing,
     ReauthenticationRequired,
     check_guards,

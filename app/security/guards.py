@@ -31,17 +31,25 @@ class ReauthenticationRequired(Forbidden):
     detail = "Give your password again (POST /api/v1/auth/reauthenticate), then repeat this within 10 minutes."
 
 
+class PasswordChangeRequired(Forbidden):
+    """An administrator wants the caller to change the password before anything else."""
+
+    detail = "Change your password first (POST /api/v1/auth/password/change): an administrator asked for it."
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guard:
     """Who may call a route: anybody, or a caller with ``permissions`` and, if ``is_fresh``, a recent password.
 
-    With ``or_own`` callers without the permissions are let in too, and reach their own rows of that model.
+    With ``or_own`` callers without the permissions are let in too, and reach their own rows of that model; with
+    ``is_before_password_change`` also those who have to change their password before anything else.
     """
 
     is_public: bool = False
     permissions: frozenset[str] = frozenset()
     is_fresh: bool = False
     or_own: type[Any] | None = None
+    is_before_password_change: bool = False
 
 
 def public(view: View) -> View:
@@ -53,13 +61,16 @@ def public(view: View) -> View:
     return _set_guard(view, Guard(is_public=True))
 
 
-def requires(*permissions: str, fresh: bool = False, or_own: type[Any] | None = None) -> Callable[[View], View]:
+def requires(
+    *permissions: str, fresh: bool = False, or_own: type[Any] | None = None, before_password_change: bool = False
+) -> Callable[[View], View]:
     """Let only signed-in callers who hold all of ``permissions`` call the view.
 
     With ``fresh`` the password must have been given within the last ``FRESH_SECONDS``. A permission that nobody has
     declared stops the start. With ``or_own``, a model that refers to users, everybody who is signed in may call the
     view, which is told in ``owner`` whose rows it is about: None, all rows, for those who hold ``permissions``, and for
-    all others their own id.
+    all others their own id. With ``before_password_change`` also those may call it who have to change their password
+    before anything else.
 
     Raises:
         LookupError: there is ``or_own``, and no permission for all rows, no reference to users or no ``owner``; or the
@@ -69,7 +80,12 @@ def requires(*permissions: str, fresh: bool = False, or_own: type[Any] | None = 
         if not permissions:
             raise LookupError("or_own needs a permission beside it: say which one reaches the rows of others")
         get_owner_column(or_own)
-    guard = Guard(permissions=frozenset(permissions), is_fresh=fresh, or_own=or_own)
+    guard = Guard(
+        permissions=frozenset(permissions),
+        is_fresh=fresh,
+        or_own=or_own,
+        is_before_password_change=before_password_change,
+    )
 
     def decorate(view: View) -> View:
         return _set_guard(view, guard) if or_own is None else _tell_owner(_set_guard(view, guard), guard)
@@ -134,6 +150,7 @@ def enforce_guard() -> None:
 
     Raises:
         NotSignedIn: the route is not public, and nobody is signed in.
+        PasswordChangeRequired: the caller has to change the password before anything else.
         PermissionMissing: the caller lacks a permission, or the route has no guard.
         ReauthenticationRequired: the route needs a password given recently.
     """
@@ -150,6 +167,8 @@ def enforce_guard() -> None:
     if not principal.is_authenticated:
         raise NotSignedIn
     add_log_context(user_id=str(principal.user.id))
+    if principal.user.is_password_change_required and not guard.is_before_password_change:
+        raise PasswordChangeRequired
     if guard.or_own is None and not guard.permissions <= principal.user.permissions:
         missing = ", ".join(sorted(guard.permissions - principal.user.permissions))
         raise PermissionMissing(f"This needs the permission {missing}. Ask an administrator for it.")

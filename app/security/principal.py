@@ -13,10 +13,15 @@ from app.extensions import get_permissions
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request came from."""
+    """Where a request came from, and the language that it asks for."""
 
     ip: str
     user_agent: str
+    language: str | None = None
+
+    def as_actor(self, user_id: uuid.UUID | None = None) -> Actor:
+        """Return whoever acts from there without a session, such as by a mailed link of the user ``user_id``."""
+        return Actor(user_id=user_id, permissions=frozenset(), ip=self.ip)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

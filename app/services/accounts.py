@@ -15,8 +15,8 @@ from app.permissions import USER_ROLE
 from app.security import Actor, Client, get_hasher, get_policy
 from app.utils import AppError, Conflict, Forbidden, NotFound
 
-from . import audit, guesses
-from .sessions import SignIn, add_session, delete_sessions, renew_session
+from . import audit, guesses, notices
+from .sessions import SignIn, add_session
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
 _READ: Final[Sequence[Any]] = (User.id, User.password_hash, GuessCount.failures)
@@ -70,7 +70,7 @@ class InvitationRequired(Forbidden):
 class DomainRefused(Forbidden):
     """Addresses of this domain may not register."""
 
-    detail = "Addresses of this domain cannot register here. Use another, or ask an administrator for an account."
+    detail = "Accounts here cannot have addresses of this domain. Use another, or ask an administrator."
 
 
 class InvalidCredentials(AppError):
@@ -109,7 +109,7 @@ def register(
         user.last_login_at = now()
         db.session.flush()
         sign_in = add_session(user.id, client, is_remembered=False, replaces=replaces)
-        audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
+        audit.record("user.registered", actor=client.as_actor(user.id), target=user.id)
     return sign_in
 
 
@@ -127,6 +127,7 @@ def authenticate(
 
     With ``is_remembered`` it outlives the browser; ``replaces`` is the token of a session that it takes the place of.
     ``account_name`` is what ``security.choose_account_name`` returns; without it the guess is an unknown browser's.
+    Of a sign-in from one the user is told by mail.
 
     Raises:
         InvalidCredentials: unknown e-mail, wrong password or inactive account: status, body and time are the same.
@@ -143,61 +144,17 @@ def authenticate(
             if found.failures:
                 guesses.clear(account_name)
             sign_in = add_session(found.id, client, is_remembered=is_remembered, replaces=replaces)
-            audit.record("session.started", actor=_anonymous(client, found.id), target=found.id)
+            audit.record("session.started", actor=client.as_actor(found.id), target=found.id)
+            if account_name == email:
+                notices.queue_new_device(sign_in.user, client)
         else:
             sign_in = None
             guesses.count_failure(account_name, is_first=found.failures is None)
-            audit.record("session.refused", actor=_anonymous(client), target=found.id)
+            audit.record("session.refused", actor=client.as_actor(), target=found.id)
     # The refusal is recorded first and raised after.
     if sign_in is None:
         raise InvalidCredentials
     return sign_in
-
-
-@retried
-def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor, account_name: str | None = None) -> str:
-    """Make the caller's session fresh again and return its new token; only its own user's password does.
-
-    Raises:
-        InvalidCredentials: the password is wrong.
-        TooManyGuesses: there were too many wrong ones in a row.
-        SessionNotFound: the session has ended meanwhile.
-    """
-    verified = _verify_password(actor, password, account_name)
-    with transaction():
-        user = _get_unchanged(verified, account_name)
-        token = renew_session(session_id, user_id=user.id)
-        audit.record("session.reauthenticated", actor=actor, target=user.id)
-    return token
-
-
-@retried
-def change_password(
-    *,
-    current_password: str,
-    new_password: str,
-    session_id: uuid.UUID,
-    actor: Actor,
-    account_name: str | None = None,
-) -> str:
-    """Replace the caller's password and return the session's new token; every other session ends.
-
-    Raises:
-        InvalidCredentials: the current password is wrong.
-        TooManyGuesses: there were too many wrong ones in a row.
-        WeakPassword: the new one is.
-        SessionNotFound: the session has ended meanwhile.
-    """
-    verified = _verify_password(actor, current_password, account_name)
-    about = (verified.email, verified.name)
-    password_hash = hash_new_password(new_password, about=about, field="new_password")
-    with transaction():
-        user = _get_unchanged(verified, account_name)
-        user.password_hash = password_hash
-        delete_sessions(user.id, but=session_id)
-        token = renew_session(session_id, user_id=user.id)
-        audit.record("password.changed", actor=actor, target=user.id)
-    return token
 
 
 @retried
@@ -258,7 +215,17 @@ def refuse_registration(email: str) -> None:
     settings = get_settings()
     if settings.registration != "open":
         raise InvitationRequired if settings.registration == "invite" else RegistrationClosed
-    if settings.registration_domains and email.rpartition("@")[2] not in settings.registration_domains:
+    refuse_domain(email)
+
+
+def refuse_domain(email: str) -> None:
+    """Refuse an address of a domain whose addresses accounts here do not have.
+
+    Raises:
+        DomainRefused: it is none of ``REGISTRATION_DOMAINS``.
+    """
+    domains = get_settings().registration_domains
+    if domains and email.rpartition("@")[2] not in domains:
         raise DomainRefused
 
 
@@ -298,40 +265,6 @@ def hash_new_password(password: str, *, about: Sequence[str], field: str) -> str
     return get_hasher().hash(password)
 
 
-def _verify_password(actor: Actor, password: str, account_name: str | None) -> User:
-    """Return the caller as stored when ``password`` was found to be theirs."""
-    # No transaction stays open, and no connection is held, while the password is hashed.
-    with db.reading() as reading:
-        user = reading.scalars(sa.select(User).where(User.id == actor.user_id)).one_or_none()
-        if user is not None:
-            guesses.refuse_further(reading, account_name or user.email)
-    if user is None or not get_hasher().verify(user.password_hash, password):
-        with transaction():
-            if user is not None:
-                guesses.count_failure(account_name or user.email, is_first=False)
-            audit.record("session.reauthentication_refused", actor=actor, target=actor.user_id)
-        raise InvalidCredentials("The password is wrong.")
-    return user
-
-
-def _get_unchanged(verified: User, account_name: str | None) -> User:
-    """Return the user, locked; refuse if another password was set since ``verified`` was read.
-
-    Raises:
-        InvalidCredentials: it was, or the user is gone or inactive.
-        TooManyGuesses: others guessed wrong meanwhile, too often.
-    """
-    name = account_name or verified.email
-    is_unchanged = sa.and_(User.id == verified.id, User.is_active, User.password_hash == verified.password_hash)
-    query = _WITH_ROLES.where(is_unchanged, guesses.IS_ANSWERED).with_for_update(of=User)
-    user = db.session.scalars(query, guesses.bind(name)).one_or_none()
-    if user is None:
-        guesses.refuse_further(db.session, name)
-        raise InvalidCredentials
-    guesses.clear(name)
-    return user
-
-
 def _note_sign_in(verified: sa.Row[Any], new_hash: str | None, account_name: str) -> bool:
     """Note, and lock, that a user signs in; not if they changed or went since ``verified`` was read."""
     signing_in = {
@@ -342,8 +275,3 @@ def _note_sign_in(verified: sa.Row[Any], new_hash: str | None, account_name: str
         **guesses.bind(account_name),
     }
     return db.session.connection().execute(_SIGN_IN, signing_in).rowcount == 1
-
-
-def _anonymous(client: Client, user_id: uuid.UUID | None = None) -> Actor:
-    """Return whoever is about to sign in, or could not."""
-    return Actor(user_id=user_id, permissions=frozenset(), ip=client.ip)

@@ -13,7 +13,7 @@ from app.mail import MailRefused, MailUnavailable, Transport, make_sender, make_
 from app.models import DEAD, DROPPED, SENT, WAITING
 from app.security import NotSealedByUs
 
-from . import invitations, outbox, registrations
+from . import email_changes, invitations, notices, outbox, recovery, registrations
 from .outbox import ClaimedMail, Prepared, QueuedMail
 
 logger = logging.getLogger(__name__)
@@ -21,13 +21,17 @@ logger = logging.getLogger(__name__)
 HOUR_SECONDS: Final = 3600
 
 PREPARATIONS: Final[Mapping[str, Callable[[QueuedMail], Prepared | None]]] = {
+    "change_email": email_changes.prepare_change_email,
     "invitation": invitations.prepare_invitation,
+    "new_device": notices.prepare_new_device,
+    "reset_password": recovery.prepare_reset_password,
+    "set_password": recovery.prepare_reset_password,
     "verify_email": registrations.prepare_verify_email,
     "verify_registration": registrations.prepare_verify_registration,
 }
 """What looks up who is to get a template and makes its links; the others show what was queued."""
 
-COUNTED: Final = frozenset({"verify_email", "verify_registration"})
+COUNTED: Final = frozenset({"change_email", "reset_password", "verify_email", "verify_registration"})
 """The templates that strangers can ask for: in an hour, one address gets ``MAILS_PER_HOUR`` of each.
 
 Of each, so that whoever asks for the one keeps nobody from the other: the newest that did arrive stays of use.

@@ -12,11 +12,10 @@ from app.extensions import db, get_settings, retried, transaction
 from app.models import User
 from app.security import Actor
 
-from . import audit, outbox
+from . import audit, notices, outbox
 from .accounts import UserNotFound, read_user
 from .admins import LastAdmin, lock_admins, refuse_last_admin
 from .mail_tokens import revoke_tokens
-from .outbox import make_link
 from .sessions import delete_sessions
 from .user_data import UserInUse, delete_with_data, refuse_use
 
@@ -52,13 +51,7 @@ def leave(*, actor: Actor) -> datetime.datetime | None:
         delete_sessions(user.id)
         revoke_tokens(user.id)
         audit.record("user.deletion_requested", actor=actor, target=user.id)
-        outbox.queue(
-            "account_deletion",
-            to=user.email,
-            language=user.language,
-            due_at=due_at.isoformat(),
-            link=make_link("undo-deletion"),
-        )
+        notices.queue_deletion(user, due_at)
     return due_at
 
 

@@ -7,6 +7,7 @@ import uuid
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from app.clock import now
 from app.extensions import db
@@ -14,6 +15,8 @@ from app.models import MailToken
 from app.utils import InvalidInput
 
 TOKEN_BYTES: Final = 32
+NOT_ME: Final = "not_me"
+"""The purpose of the links in notices: each stays valid beside the others, whatever happens to the account."""
 
 
 class InvalidToken(InvalidInput):
@@ -52,14 +55,18 @@ def add_token(
     user_id: uuid.UUID,
     email: str,
     lifetime_seconds: int,
+    asked_at: datetime.datetime | None = None,
     browser_hash: str | None = None,
     **details: str | None,
 ) -> str:
     """Add a token to the current transaction and return it; the user's former ones of this purpose are void.
 
-    ``email`` is where it is mailed to. With ``browser_hash`` it works in that browser alone.
+    ``email`` is where it is mailed to. It runs out ``lifetime_seconds`` after it was asked for, now unless ``asked_at``
+    says when. With ``browser_hash`` it works in that browser alone.
     """
-    revoke_tokens(user_id, purpose)
+    if purpose != NOT_ME:
+        revoke_tokens(user_id, purpose)
+    created_at = asked_at or now()
     token, token_hash = make_token()
     row = {
         "purpose": purpose,
@@ -68,10 +75,22 @@ def add_token(
         "email": email,
         "browser_hash": browser_hash,
         "details": details,
-        "expires_at": now() + datetime.timedelta(seconds=lifetime_seconds),
+        "created_at": created_at,
+        "expires_at": created_at + datetime.timedelta(seconds=lifetime_seconds),
     }
     db.session.connection().execute(sa.insert(MailToken), row)
     return token
+
+
+def find_token(session: Session, token: object, purpose: str) -> MailToken | None:
+    """Return what ``session`` reads of a token that can still be used, or None; it stays to be used.
+
+    Raises:
+        InvalidToken: it is no text, or empty.
+    """
+    query = sa.select(MailToken).where(MailToken.token_hash == hash_token(token), MailToken.purpose == purpose)
+    row = session.scalars(query).one_or_none()
+    return None if row is None or row.expires_at <= now() else row
 
 
 def use_token(token: object, *purposes: str, browser_hash: str | None = None) -> MailToken:
@@ -95,8 +114,15 @@ def use_token(token: object, *purposes: str, browser_hash: str | None = None) ->
 
 
 def revoke_tokens(user_id: uuid.UUID, *purposes: str) -> None:
-    """Void the user's tokens of these purposes, or all, in the current transaction."""
-    conditions = [MailToken.user_id == user_id]
-    if purposes:
-        conditions.append(MailToken.purpose.in_(purposes))
-    db.session.connection().execute(sa.delete(MailToken).where(*conditions))
+    """Void the user's tokens of these purposes, or all but those of notices, in the current transaction.
+
+    Those of notices stay: whoever took an account over must not be able to void what its owner was mailed.
+    """
+    named = MailToken.purpose.in_(purposes) if purposes else MailToken.purpose != NOT_ME
+    db.session.connection().execute(sa.delete(MailToken).where(MailToken.user_id == user_id, named))
+
+
+def revoke_tokens_since(user_id: uuid.UUID, instant: datetime.datetime) -> None:
+    """Void all tokens of the user in the current transaction, but those of notices from before ``instant``."""
+    is_kept = sa.and_(MailToken.purpose == NOT_ME, MailToken.created_at < instant)
+    db.session.connection().execute(sa.delete(MailToken).where(MailToken.user_id == user_id, ~is_kept))

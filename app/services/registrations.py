@@ -9,12 +9,14 @@ from app.clock import now
 from app.database import refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import MailToken, Registration, User
-from app.security import Actor, Client
+from app.security import Client
 
 from . import audit, outbox
 from .accounts import add_user, hash_new_password, read_user, refuse_registration
+from .email_changes import CHANGE, complete_email_change
 from .mail_tokens import InvalidToken, add_token, hash_token, make_token, revoke_tokens, use_token
 from .outbox import Prepared, QueuedMail, make_link
+from .recovery import queue_reset
 from .sessions import delete_sessions
 
 
@@ -44,7 +46,7 @@ def request_registration(
             password_hash=password_hash,
             stored_language=language,
         )
-        audit.record("user.registration_requested", actor=_anonymous(client))
+        audit.record("user.registration_requested", actor=client.as_actor())
 
 
 @retried
@@ -55,11 +57,12 @@ def request_verification(*, email: str, asked_in: str) -> None:
 
 
 @retried
-def verify(token: object, *, caller_id: uuid.UUID | None, client: Client) -> str:
-    """Do what a link proves that was mailed to an address, and return the address: begin the account, or verify it.
+def verify(token: object, *, caller_id: uuid.UUID | None, client: Client, session_id: uuid.UUID | None = None) -> str:
+    """Do what a link proves that was mailed to an address, and return that: begin, verify or change an account.
 
-    ``caller_id`` is who is signed in. Whoever set up an account whose address they do not read loses it: unless the
-    account's own session uses the link, its password and its sessions end, and a link to set a password is mailed.
+    ``caller_id`` and ``session_id`` are who is signed in. Whoever set up an account whose address they do not read
+    loses it: unless the account's own session uses the link, its password and its sessions end, and a link to set a
+    password is mailed.
 
     Raises:
         InvalidToken: it proves nothing, or the address has an account meanwhile.
@@ -68,7 +71,9 @@ def verify(token: object, *, caller_id: uuid.UUID | None, client: Client) -> str
         registration = _take_registration(token)
         if registration is not None:
             return _begin_account(registration, client)
-        used = use_token(token, "verify_email")
+        used = use_token(token, "verify_email", CHANGE)
+        if used.purpose == CHANGE:
+            return complete_email_change(used, session_id=session_id, client=client)
         return _verify_account(used, caller_id=caller_id, client=client)
 
 
@@ -147,7 +152,7 @@ def _begin_account(registration: sa.Row[tuple[Registration]], client: Client) ->
     user.language = registration.language
     user.email_verified_at = now()
     db.session.flush()
-    audit.record("user.registered", actor=_anonymous(client, user.id), target=user.id)
+    audit.record("user.registered", actor=client.as_actor(user.id), target=user.id)
     return user.email
 
 
@@ -161,10 +166,6 @@ def _verify_account(used: MailToken, *, caller_id: uuid.UUID | None, client: Cli
         user.password_hash = None
         delete_sessions(user.id)
         revoke_tokens(user.id)
-        outbox.queue("reset_password", to=user.email, language=user.language)
-    audit.record("email.verified", actor=_anonymous(client, user.id), target=user.id)
+        queue_reset(user)
+    audit.record("email.verified", actor=client.as_actor(user.id), target=user.id)
     return user.email
-
-
-def _anonymous(client: Client, user_id: uuid.UUID | None = None) -> Actor:
-    return Actor(user_id=user_id, permissions=frozenset(), ip=client.ip)

@@ -14,10 +14,11 @@ from app.permissions import ADMIN_ROLE
 from app.security import Actor, get_policy, list_account_keys
 from app.utils import Forbidden
 
-from . import audit, guesses
+from . import audit, guesses, notices
 from .accounts import EmailTaken, add_user, hash_new_password, read_user
 from .admins import lock_admins, refuse_last_admin
 from .cursors import Sort
+from .mail_tokens import revoke_tokens
 from .pages import Listing, Page
 from .roles import read_role, refuse_ungrantable
 from .sessions import ACCOUNT_COLUMNS, delete_sessions
@@ -157,9 +158,11 @@ def create_user(*, email: str, name: str, password: str | None, roles: Iterable[
 
 @retried
 def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Actor) -> User:
-    """Change a user's name or whether the account is active; deactivating ends the user's sessions.
+    """Change a user's name, whether the account is active, or whether its password has to be changed.
 
-    ``changes`` holds any of ``name`` (str) and ``is_active`` (bool).
+    ``changes`` holds any of ``name`` (str), ``is_active`` and ``is_password_change_required`` (bool). Deactivating ends
+    the user's sessions and mailed links. Requiring another password ends the sessions; the next one does nothing else
+    before the password is changed.
 
     Raises:
         UserNotFound: there is none.
@@ -171,6 +174,8 @@ def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Act
         user = get_target(user_id, actor)
         if changes.get("is_active") is False:
             refuse_last_admin(user)
+            revoke_tokens(user.id)
+        if changes.get("is_active") is False or changes.get("is_password_change_required"):
             delete_sessions(user.id)
         changed = [field for field, value in changes.items() if getattr(user, field) != value]
         for field in changed:
@@ -268,7 +273,9 @@ def revoke_role(user_id: uuid.UUID, name: str, *, actor: Actor) -> User:
 
 @retried
 def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) -> str:
-    """Replace a user's password and return it; without one given it is made up. Every session of the user ends.
+    """Replace a user's password and return it; without one given it is made up. The user is told by mail.
+
+    Every session and mailed link of the user ends.
 
     Raises:
         UserNotFound: there is none.
@@ -282,6 +289,8 @@ def reset_password(user_id: uuid.UUID, *, password: str | None, actor: Actor) ->
         user = get_target(user_id, actor)
         user.password_hash = password_hash
         delete_sessions(user.id)
+        revoke_tokens(user.id)
+        notices.queue_password_changed(user)
         audit.record("password.reset", actor=actor, target=user.id)
     return new
 

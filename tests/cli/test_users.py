@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+    from gatehouse.testing.mailbox import Mailbox
+
 NEW_PASSWORD = "copper meadow saffron tundra"
 
 
@@ -246,3 +248,20 @@ def test_unlocking_tells_what_servers_keep_in_memory(make_app: Callable[..., Fla
     app = make_app(RATELIMIT_ENABLED="true")
     result = Operator(app).run("user", "unlock", Factory(app).user().email)
     assert "memory://" in result.stderr
+
+
+def test_an_operator_has_a_link_mailed_with_which_the_owner_chooses_a_password(
+    operator: Operator, factory: Factory, mailbox: Mailbox
+) -> None:
+    user = factory.user()
+    assert operator.do("user", "reset-password", user.email, "--mail") == {"email": user.email, "password": None}
+    assert mailbox.deliver() == ["sent"]
+    assert mailbox.find_token(user.email)
+    assert operator.run("user", "reset-password", user.email, "--mail", "--password-stdin").exit_code == 2
+
+
+def test_an_operator_requires_another_password_and_lifts_it(operator: Operator, factory: Factory) -> None:
+    user = factory.user()
+    for option, status in ((), 403), (("--lift",), 200):
+        operator.run("user", "require-password-change", user.email, *option)
+        assert factory.sign_in(user).get("/api/v1/users/me/sessions").status_code == status

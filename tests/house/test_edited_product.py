@@ -270,7 +270,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (app / "models.py").write_text((app / "models.py").read_text() + MODEL)
     edit(app / "permissions.py", r'^(        "ratelimits:read")', r'        "invoices:read": "See all invoices",\n\1')
     edit(app / "permissions.py", r'^(        "ratelimits:read")', r'        "invoices:write": "Change invoices",\n\1')
-    edit(app / "routes" / "__init__.py", r"^(from \. import .*) me,", r"\1 invoice, me,")
+    edit(app / "routes" / "__init__.py", r"^    me,$", "    me,\n    invoice,")
     edit(app / "routes" / "__init__.py", r"^        me,$", "        me,\n        invoice,")
     edit(app / "config.py", r"^(    host: str = )", r'    invoice_prefix: str = setting(parse_text, "INV-")\n\1')
     edit(
