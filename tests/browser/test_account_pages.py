@@ -13,8 +13,7 @@ from playwright.sync_api import expect
 from gatehouse.testing.factories import PASSWORD
 from gatehouse.testing.servers.product import Product
 from gatehouse.testing.servers.waiting import wait_until
-
-from .test_docs_page import assert_readable, open_page
+from tests.browser.pages import assert_readable, open_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

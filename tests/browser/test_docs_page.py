@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Response
@@ -18,7 +17,7 @@ from app.schemas import Input
 from app.schemas.values import Text
 from app.security import requires
 from gatehouse.testing.servers.product import Product
-from tests.browser.pages import open_page
+from tests.browser.pages import assert_readable, open_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,29 +44,6 @@ def page(product: Product) -> Iterator[Page]:
 
 # A page that asks who is signed in is told "nobody" with 401, which the browser writes to its console.
 EXPECTED_COMPLAINT = "status of 401"
-
-# What can be read on the page whose contrast with its ground is below what WCAG 2.2 asks for (AA, 4.5).
-FAINT_TEXTS = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
-  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  return [...document.querySelectorAll("body *")]
-    .filter((element) => hasText(element) && element.getClientRects().length && !element.closest("script, noscript"))
-    .map((element) => {
-      const style = getComputedStyle(element);
-      const both = [luminance(parse(style.color)), luminance(ground(element))].sort((a, b) => b - a);
-      return [element.textContent.trim().slice(0, 40), element.className, (both[0] + 0.05) / (both[1] + 0.05)];
-    })
-    .filter(([, , contrast]) => contrast < 4.5);
-}"""
 
 
 def test_the_page_lists_every_operation_offline_and_within_its_policy(page: Page, product: Product) -> None:
@@ -171,16 +147,6 @@ def test_the_page_shows_what_another_package_adds(
         server.shutdown()
         serving.join()
         server.server_close()
-
-
-def assert_readable(page: Page) -> None:
-    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for scheme, width in itertools.product(schemes, (1280, 390)):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.evaluate(FAINT_TEXTS) == []
-    assert page.evaluate("[...document.querySelectorAll('.bar input')].filter((input) => !input.labels.length)") == []
 
 
 def open_operation(page: Page, name: str) -> Locator:

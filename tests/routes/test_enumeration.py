@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import nacl.bindings
 import pytest
 
-from gatehouse.testing.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.queries import count_queries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
 LOGIN = "/api/v1/auth/login"
@@ -103,3 +106,33 @@ def test_a_weak_password_is_refused_alike_whether_or_not_the_address_is_taken(
         del problem["request_id"]
         answers.append((response.status_code, problem, work.take()))
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/auth/register", {"password": "saddle copper lagoon whistle", "name": "New"}),
+        ("/api/v1/auth/password/forgot", {}),
+        ("/api/v1/auth/email/verify/resend", {}),
+        ("/api/v1/auth/mail-sign-in", {}),
+    ],
+    ids=lambda value: value.rpartition("auth/")[2] if isinstance(value, str) else "",
+)
+def test_what_is_answered_by_mail_looks_nobody_up(
+    make_app: Callable[..., Flask], path: str, body: dict[str, str]
+) -> None:
+    app = make_app(EMAIL_VERIFICATION="required", SIGN_IN_METHODS="password,mail_link,mail_code")
+    user = Factory(app).user()
+    answers = []
+    with count_queries(app.extensions["database"].kw["bind"]) as statements:
+        for email in (user.email, "nobody@example.com", user.email, "nobody@example.com"):
+            browser = Browser(app)
+            headers = {"X-CSRF-Token": browser.csrf_token()}
+            statements.clear()
+            response = browser.client.post(path, json={"email": email} | body, headers=headers)
+            cookies = sorted(value.partition("=")[0] for value in response.headers.getlist("Set-Cookie"))
+            sent = [" ".join(statement.split()[:3]) for statement in statements]
+            answers.append((response.status_code, response.get_json(), cookies, sent))
+    assert answers[0][0] == 202
+    assert all(answer == answers[0] for answer in answers)
+    assert not any("SELECT" in statement for statement in answers[0][3]), answers[0][3]
