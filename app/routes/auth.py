@@ -133,6 +133,7 @@ def undo_deletion() -> Response:
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
 @blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, HashingBusy, OutcomeOpen)
+@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
@@ -145,6 +146,7 @@ def reauthenticate(body: dict[str, Any]) -> Response:
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
 @blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, WeakPassword, HashingBusy, OutcomeOpen)
+@rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires(before_password_change=True)
 def change_password(body: dict[str, Any]) -> Response:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LOGIN = "/api/v1/auth/login"
 ME = "/api/v1/users/me"
+REAUTHENTICATE = "/api/v1/auth/reauthenticate"
+CHANGE = "/api/v1/auth/password/change"
 
 
 @pytest.fixture
@@ -204,6 +206,58 @@ def test_every_way_to_try_a_password_shares_one_budget(app: Flask, factory: Fact
         assert thief.post(f"/api/v1/auth/{path}", body).status_code == 401
     assert [guess(Browser(app), user.email).status_code for _ in range(3)] == [401, 401, 429]
     assert thief.post("/api/v1/auth/password/change", change).status_code == 429
+
+
+def list_tries(email: str, password: str = "not the password at all") -> list[tuple[str, dict[str, str]]]:
+    """Return every call that checks the password of the account of ``email``, and gives ``password``."""
+    return [
+        (LOGIN, {"email": email, "password": password}),
+        (REAUTHENTICATE, {"password": password}),
+        (CHANGE, {"current_password": password, "new_password": f"{PASSWORD} heron"}),
+    ]
+
+
+def test_every_way_to_try_a_password_shares_the_budget_of_an_address_or_of_an_ipv6_customer(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(RATELIMIT_ENABLED="true", RATELIMIT_LOGIN_ADDRESS="3/hour")
+    factory = Factory(app)
+    # One customer, with the sessions of several accounts.
+    users = [factory.user() for _ in range(3)]
+    browsers = [factory.sign_in(user) for user in users]
+    hosts = [{"REMOTE_ADDR": f"2001:db8:1:2::{number}"} for number in range(1, 4)]
+    for number, (user, browser) in enumerate(zip(users, browsers, strict=True)):
+        path, body = list_tries(user.email)[number]
+        assert browser.post(path, body, environ_base=hosts[number]).status_code == 401
+    for user, browser, host in zip(users, browsers, hosts, strict=True):
+        for path, body in list_tries(user.email, PASSWORD):
+            refused = browser.post(path, body, environ_base=host)
+            assert (refused.status_code, refused.get_json()["code"]) == (429, "rate_limited")
+        # The session lives on, and at another customer's the password too.
+        assert browser.get(ME, environ_base=host).status_code == 200
+        assert browser.patch(ME, {"name": "Ada"}, environ_base=host).status_code == 200
+        elsewhere = {"REMOTE_ADDR": "2001:db8:1:3::1"}
+        assert browser.post(REAUTHENTICATE, {"password": PASSWORD}, environ_base=elsewhere).status_code == 204
+
+
+def test_only_guesses_that_were_checked_count_against_an_address(make_app: Callable[..., Flask]) -> None:
+    app = make_app(RATELIMIT_ENABLED="true", RATELIMIT_LOGIN_ADDRESS="3/hour")
+    factory = Factory(app)
+    user = factory.user()
+    browser, stranger = factory.sign_in(user), Browser(app)
+    weak = {"current_password": PASSWORD, "new_password": "short"}
+    for _ in range(4):
+        for path, body in list_tries(user.email):
+            assert browser.post(path, body | {"password": 7}).status_code == 422
+            refused = browser.client.post(path, json=body, base_url=browser.base_url)
+            assert refused.get_json()["code"] == "csrf_failed"
+            assert browser.client.options(path).status_code == 200
+            if path != LOGIN:
+                assert stranger.post(path, body).status_code == 401
+        assert browser.post(CHANGE, weak).get_json()["code"] == "weak_password"
+        assert browser.post(REAUTHENTICATE, {"password": PASSWORD}).status_code == 204
+    tries = [browser.post(path, body).status_code for path, body in list_tries(user.email)[1:] * 2]
+    assert tries == [401, 401, 401, 429]
 
 
 def test_an_address_has_one_budget_for_guesses_however_many_accounts_it_has(make_app: Callable[..., Flask]) -> None:
