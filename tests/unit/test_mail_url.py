@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.config import ROOT
 from app.mail_url import MailTarget, parse_mail_url
 
 if TYPE_CHECKING:
@@ -124,3 +126,12 @@ def test_a_target_is_shown_without_its_password() -> None:
 def test_a_target_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         MailTarget(kind="console").folder = "x"  # type: ignore[misc] # that is what is tried
+
+
+def test_every_form_that_the_page_shows_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    page = (ROOT / "docs" / "mail.md").read_text()
+    shown = re.findall(r"^MAIL_URL=(.*)$|^\| `((?:console|file|smtps?):[^`]*)`", page, re.MULTILINE)
+    assert len(shown) == 8
+    for text in map("".join, shown):
+        parse_mail_url(re.sub(r"/etc/ssl/[\w.-]+", str(tmp_path / "ca.pem"), text))
