@@ -164,6 +164,21 @@ def test_asking_for_mails_takes_a_proof_whoever_has_the_address(make_app: Callab
         assert register(browser, solve(browser), email=email).status_code == 202
 
 
+def test_every_call_that_takes_a_proof_asks_for_it_and_says_so(make_app: Callable[..., Flask]) -> None:
+    browser = Browser(make_app(**ON, SIGN_IN_METHODS="password,mail_link,mail_code"))
+    document = browser.get("/openapi.json").get_json()
+    asking = []
+    for path, methods in document["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json")
+        if content is not None:
+            schema = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+            if "proof_of_work" in schema["properties"]:
+                asking.append(path)
+                assert_asked(browser.post(path, schema["examples"][0]))
+                assert "ProofOfWorkRequired" in methods["post"]["responses"]["403"]["$ref"]
+    assert {REGISTER, RESEND, "/api/v1/auth/password/forgot"} <= set(asking)
+
+
 def test_above_the_rate_a_proof_is_asked_for_and_nobody_is_refused(make_app: Callable[..., Flask]) -> None:
     app = make_app(**ON | {"PROOF_OF_WORK": "auto"}, RATELIMIT_PROOF_OF_WORK="3/hour")
     for number in range(3):
