@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Final, TextIO
+from typing import Any, ClassVar, Final, Self, TextIO
 
 from pythonjsonlogger.core import BaseJsonFormatter
 
@@ -21,6 +21,26 @@ PROBLEM_CONTENT_TYPE: Final = "application/problem+json"
 
 
 # --- errors ---
+
+
+class Message(str):
+    """What is wrong with a field, in words for people, with a stable ``code`` and what words in any language need.
+
+    ``Message("Use at most 9 tags.", "too_many", max=9)`` is answered as that text in ``errors``, and as
+    ``{"code": "too_many", "max": 9}`` in ``error_codes``. No parameter repeats a secret.
+    """
+
+    __slots__ = ("code", "parameters")
+
+    code: str
+    parameters: Mapping[str, Any]
+
+    def __new__(cls, text: str, code: str, /, **parameters: Any) -> Self:  # noqa: ANN401 - JSON
+        """Make a message of ``text``; ``parameters`` are values of JSON."""
+        message = super().__new__(cls, text)
+        message.code = code
+        message.parameters = parameters
+        return message
 
 
 class AppError(Exception):
@@ -97,7 +117,7 @@ class Conflict(AppError):
 
 
 class InvalidInput(AppError):
-    """One or more fields are wrong; ``errors`` names each."""
+    """One or more fields are wrong; ``errors`` names each, with texts, those of ``Message`` with codes."""
 
     status = 422
     detail = "Some fields are wrong; see errors."

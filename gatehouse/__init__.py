@@ -36,7 +36,7 @@ from app.services import audit
 from app.services.cursors import InvalidCursor, Sort
 from app.services.pages import Listing, Page, filter_by
 from app.services.rows import check_reference, claim, get_row, owned_by, refuse_to_give_away
-from app.utils import AppError, Conflict, Forbidden, InvalidInput, NotFound
+from app.utils import AppError, Conflict, Forbidden, InvalidInput, Message, NotFound
 
 __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     # The application
@@ -63,7 +63,7 @@ __all__ = [  # noqa: RUF022 - in groups, as docs/face.md has them
     # The audit trail
     "audit",
     # Errors
-    "AppError", "Conflict", "Forbidden", "InvalidInput", "NotFound",
+    "AppError", "Conflict", "Forbidden", "InvalidInput", "Message", "NotFound",
 ]  # fmt: skip
 
 DEPRECATED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({})

@@ -10,7 +10,7 @@ from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
 from werkzeug.exceptions import UnsupportedMediaType
 
-from app.utils import InvalidInput, MalformedBody
+from app.utils import InvalidInput, MalformedBody, Message
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 16
@@ -106,7 +106,7 @@ class StrictParser(FlaskParser):
         """
         repeated = [name for name, values in req.args.lists() if len(values) > 1]
         if repeated:
-            raise InvalidInput(errors={name: ["Give this once."] for name in repeated})
+            raise InvalidInput(errors={name: [Message("Give this once.", "repeated")] for name in repeated})
         return MultiDictProxy(req.args, schema)
 
     def handle_error(
@@ -126,7 +126,7 @@ class StrictParser(FlaskParser):
 def flatten_messages(messages: Any, path: str = "") -> dict[str, list[str]]:
     """Return Marshmallow's messages by field; an item of a list is named ``field.0``, the whole body ``body``."""
     if not isinstance(messages, dict):
-        return {path or "body": [str(message) for message in messages]}
+        return {path or "body": [message if isinstance(message, Message) else str(message) for message in messages]}
     flat: dict[str, list[str]] = {}
     for key, value in messages.items():
         flat |= flatten_messages(value, path if key == "_schema" else f"{path}.{key}".lstrip("."))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any, Final
 
 from flask import Flask, Response, current_app, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -11,6 +12,7 @@ from app.utils import (
     PROBLEM_CONTENT_TYPE,
     REFUSAL,
     AppError,
+    Message,
     NotSignedIn,
     describe_problem,
     describe_stack,
@@ -20,21 +22,33 @@ from app.utils import (
 
 logger = logging.getLogger(__name__)
 
+# The code of a text that has none of its own.
+UNNAMED: Final = "invalid"
+
 
 def make_problem(error: AppError, **extensions: object) -> Response:
     """Return ``error`` as a problem+json response (RFC 9457), with the request's id and members of its own."""
     if error.errors is not None:
         extensions["errors"] = error.errors
+        extensions["error_codes"] = {
+            field: [_describe_message(message) for message in messages] for field, messages in error.errors.items()
+        }
     response = _respond(error.status, error.code, error.title, error.detail, **extensions)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(max(1, error.retry_after_seconds))
     return response
 
 
+def _describe_message(message: str) -> dict[str, Any]:
+    return {"code": message.code, **message.parameters} if isinstance(message, Message) else {"code": UNNAMED}
+
+
 def _respond(status: int, code: str, title: str, detail: str, **extensions: object) -> Response:
     request_id = log_context.get().get("request_id")
     body = describe_problem(status=status, code=code, title=title, detail=detail, request_id=request_id)
-    return current_app.response_class(json.dumps(body | extensions), status, content_type=PROBLEM_CONTENT_TYPE)
+    return current_app.response_class(
+        json.dumps(body | extensions, default=str), status, content_type=PROBLEM_CONTENT_TYPE
+    )
 
 
 def register_error_handlers(app: Flask, *, has_error_texts: bool) -> None:

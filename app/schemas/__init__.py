@@ -332,6 +332,17 @@ class ExportOutput(Output):
     audit = fields.List(fields.Nested(AuditEntryOutput), required=True)
 
 
+class MessageCodeOutput(Output):
+    """What a message says: a stable word, and beside it what its words need, such as `max`."""
+
+    class Meta:
+        """The other members depend on the code."""
+
+        unknown = ma.INCLUDE
+
+    code = fields.String(required=True, metadata={"example": "too_long"})
+
+
 class ProblemOutput(Output):
     """An error (RFC 9457)."""
 
@@ -343,5 +354,10 @@ class ProblemOutput(Output):
     request_id = fields.String(required=True, allow_none=True)
     errors = fields.Dict(
         keys=fields.String(), values=fields.List(fields.String()), metadata={"description": "For bad input: by field."}
+    )
+    error_codes = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.Nested(MessageCodeOutput)),
+        metadata={"description": "Beside `errors`: what each message says, for words in any language."},
     )
     checks = fields.Nested(ChecksOutput, metadata={"description": "For `not_ready`: the state of each part."})

@@ -97,6 +97,7 @@ EXCEPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
             "detail": "Some fields are wrong; see errors.",
             "code": "invalid_input",
             "errors": {"email": ["This is not an e-mail address."]},
+            "error_codes": {"email": [{"code": "invalid_email"}]},
         },
         "RateLimitChangeInput": {"roles": {"editor": "60/minute"}},
         "RateLimitOutput": {"name": "login", "roles": {"editor": "60/minute"}},

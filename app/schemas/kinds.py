@@ -7,6 +7,7 @@ from typing import Any, Final
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from .messages import give_codes
 from .values import Cursor, Instant, Whole, write_instant
 
 PAGE_LIMIT: Final = 200
@@ -20,6 +21,10 @@ class Input(ma.Schema):
         """Refuse unknown fields, so that a misspelt or forbidden one is not silently ignored."""
 
         unknown = ma.RAISE
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        give_codes(self)
 
 
 class Changes(Input):

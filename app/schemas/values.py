@@ -16,6 +16,7 @@ from app.models import LIMITS_MAX_LENGTH
 from app.permissions import ROLE_NAME_MAX_LENGTH, ROLE_NAME_PATTERN
 from app.ratelimit.plan import ALLOWED_NOTATION, LimitError, parse_limits
 from app.security import PASSWORD_MAX_LENGTH
+from app.utils import Message
 
 CURSOR_MAX_LENGTH: Final = 1500
 ROLES_AT_ONCE_MAX: Final = 100
@@ -31,6 +32,11 @@ NO_CONTROLS_PATTERN: Final = "^[^\u0000-\u001f\u007f-\u009f]*$"
 class Text(fields.String):
     """One line of text, without control characters or halves of surrogate pairs, in Unicode's NFC form."""
 
+    default_error_messages = {  # noqa: RUF012 - as Marshmallow has it
+        "invalid_unicode": "This is not valid Unicode text.",
+        "forbidden_characters": "This contains characters that are not allowed here.",
+    }
+
     def __init__(
         self,
         *,
@@ -40,23 +46,23 @@ class Text(fields.String):
         **kwargs: Any,
     ) -> None:
         metadata = {"pattern": pattern} | kwargs.pop("metadata", {})
-        self._length = validate.Length(min=min_length or None, max=max_length)
         self._length_to_normalize = max_length * NFC_SHRINKS_BY
-        super().__init__(validate=self._length, metadata=metadata, **kwargs)
+        length = validate.Length(min=min_length or None, max=max_length)
+        super().__init__(validate=length, metadata=metadata, **kwargs)
         # Python's $ also matches before a final line feed; JSON Schema's does not.
         self._pattern = re.compile(pattern.removesuffix("$") + r"\Z")
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValidationError("This is not valid Unicode text.")
+            raise self.make_error("invalid_unicode")
         if not self._pattern.match(text):
-            raise ValidationError("This contains characters that are not allowed here.")
+            raise self.make_error("forbidden_characters")
         return self._normalize(text)
 
     def _normalize(self, text: str) -> str:
         if len(text) > self._length_to_normalize:
-            self._length(text)
+            self._validate(text)
         return unicodedata.normalize("NFC", text)
 
 
@@ -81,6 +87,8 @@ class Password(Text):
 class Email(Text):
     """An e-mail address, loaded in its canonical form."""
 
+    default_error_messages = {"invalid_email": "This is not an e-mail address."}  # noqa: RUF012 - as Marshmallow has it
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_length=3, max_length=EMAIL_MAX_LENGTH, metadata={"format": "email"}, **kwargs)
 
@@ -88,11 +96,13 @@ class Email(Text):
         try:
             return canonicalize_email(text)
         except ValueError as error:
-            raise ValidationError(str(error)) from error
+            raise self.make_error("invalid_email") from error
 
 
 class Limits(Text):
     """Rate limits such as ``10/minute;100/hour``."""
+
+    default_error_messages = {"invalid_limits": "This is not a limit. Expected: {expected}."}  # noqa: RUF012 - as Marshmallow has it
 
     def __init__(self, **kwargs: Any) -> None:
         metadata = {"description": "Such as 10/minute;100/hour: all of them apply.", "example": "10/minute;100/hour"}
@@ -103,12 +113,14 @@ class Limits(Text):
         try:
             parse_limits(text)
         except LimitError as error:
-            raise ValidationError(f"This is not a limit. Expected: {ALLOWED_NOTATION}.") from error
+            raise self.make_error("invalid_limits", expected=ALLOWED_NOTATION) from error
         return text
 
 
 class RoleLimits(fields.Dict):
     """Rate limits by the name of a role, for a bounded number of roles."""
+
+    default_error_messages = {"too_many": "Name at most {max} roles at once."}  # noqa: RUF012 - as Marshmallow has it
 
     def __init__(self) -> None:
         super().__init__(
@@ -120,7 +132,7 @@ class RoleLimits(fields.Dict):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         # Checked first: otherwise the answer would have an error for each of them.
         if isinstance(value, dict) and len(value) > ROLES_AT_ONCE_MAX:
-            raise ValidationError(f"Name at most {ROLES_AT_ONCE_MAX} roles at once.")
+            raise self.make_error("too_many", max=ROLES_AT_ONCE_MAX)
         loaded: dict[str, str | None] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call] # Marshmallow's own
         return loaded
 
@@ -178,6 +190,8 @@ def write_instant(instant: datetime.datetime) -> str:
 class Cursor(Text):
     """The ``next_cursor`` of a page; only the list that made it understands it."""
 
+    default_error_messages = {"invalid_cursor": "This is longer than any cursor."}  # noqa: RUF012 - as Marshmallow has it
+
     def __init__(self) -> None:
         super().__init__(max_length=CURSOR_MAX_LENGTH, metadata={"description": "The next_cursor of the page before."})
         # The document promises no length.
@@ -185,7 +199,7 @@ class Cursor(Text):
 
     def _normalize(self, text: str) -> str:
         if len(text) > CURSOR_MAX_LENGTH:
-            raise ValidationError("This is longer than any cursor.")
+            raise self.make_error("invalid_cursor")
         return text
 
 
@@ -203,7 +217,9 @@ class _Declared(validate.Validator):
         Raises:
             ValidationError: it is none of them.
         """
-        validate.OneOf(self.choices)(value)
+        choices = self.choices
+        if value not in choices:
+            raise ValidationError(Message(f"Must be one of: {', '.join(choices)}.", "not_one_of", choices=choices))
         return value
 
 
@@ -241,11 +257,12 @@ class Amount(fields.Field[decimal.Decimal]):
     A number in JSON is refused: most programs would have made a float of it on the way, and lost cents.
     """
 
-    default_error_messages = {  # noqa: RUF012 - Marshmallow's name and type for it
-        "text": 'Send this as text with a point, such as "{example}": programs round numbers.',
-        "invalid": "This is not a number such as {example}.",
-        "too_long": "At most {digits} digits, {places} of them behind the point.",
-        "range": "This must be from {at_least} to {at_most}.",
+    default_error_messages = {  # noqa: RUF012 - as Marshmallow has it
+        "invalid_type": 'Send this as text with a point, such as "{example}": programs round numbers.',
+        "invalid_amount": "This is not a number such as {example}.",
+        "too_many_digits": "At most {digits} digits, {places} of them behind the point.",
+        "too_small": "This must be from {min} to {max}.",
+        "too_large": "This must be from {min} to {max}.",
     }
 
     def __init__(
@@ -278,14 +295,15 @@ class Amount(fields.Field[decimal.Decimal]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> decimal.Decimal:
         del attr, data, kwargs
         if not isinstance(value, str):
-            raise self.make_error("text", example=self._example)
+            raise self.make_error("invalid_type", expected="string", example=self._example)
         if not self._pattern.fullmatch(value):
-            is_number = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value)
-            key = "too_long" if is_number else "invalid"
-            raise self.make_error(key, example=self._example, digits=self._type.digits, places=self._type.places)
+            if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
+                raise self.make_error("too_many_digits", digits=self._type.digits, places=self._type.places)
+            raise self.make_error("invalid_amount", example=self._example)
         number = self._type.check(decimal.Decimal(value))
         if not self._at_least <= number <= self._at_most:
-            raise self.make_error("range", at_least=self._at_least, at_most=self._at_most)
+            key = "too_small" if number < self._at_least else "too_large"
+            raise self.make_error(key, min=str(self._at_least), max=str(self._at_most))
         return number
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:

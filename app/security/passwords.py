@@ -12,7 +12,7 @@ import nacl.bindings
 from flask import current_app
 
 from app.guesses import estimate_guesses
-from app.utils import InvalidInput, Unavailable
+from app.utils import InvalidInput, Message, Unavailable
 
 from .stored_hashes import UnsupportedHash, parse_stored_hash
 
@@ -82,17 +82,26 @@ class PasswordPolicy:
         Raises:
             WeakPassword: with the reason under ``field``.
         """
+        fault = self._find_fault(password, about)
+        if fault is not None:
+            raise WeakPassword(errors={field: [fault]})
+
+    def _find_fault(self, password: str, about: Iterable[str]) -> Message | None:
         text = normalize_password(password)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            raise WeakPassword(errors={field: ["This is not valid Unicode text."]})
+            return Message("This is not valid Unicode text.", "invalid_unicode")
         if len(text) < self.min_length:
-            raise WeakPassword(errors={field: [f"Use at least {self.min_length} characters."]})
+            return Message(f"Use at least {self.min_length} characters.", "password_too_short", min=self.min_length)
         if len(password) > PASSWORD_MAX_LENGTH:
-            raise WeakPassword(errors={field: [f"Use at most {PASSWORD_MAX_LENGTH} characters."]})
+            return Message(
+                f"Use at most {PASSWORD_MAX_LENGTH} characters.", "password_too_long", max=PASSWORD_MAX_LENGTH
+            )
         known = _list_known_words(about)
         # Known words count for nothing, wherever they stand and however long they are.
         if estimate_guesses(_cut(text, known), known) < MIN_GUESSES:
-            raise WeakPassword(errors={field: ["This password is too easy to guess. Four or more random words work."]})
+            words = "This password is too easy to guess. Four or more random words work."
+            return Message(words, "password_too_easy")
+        return None
 
     def invent(self) -> str:
         """Return a password that nobody can guess and that this policy accepts."""

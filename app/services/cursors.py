@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.database.types import ExactDecimal, UtcDateTime
-from app.utils import InvalidInput
+from app.utils import InvalidInput, Message
 
 _BIGGEST: Final = 2**63 - 1
 _MAX_EXPONENT: Final = 100
@@ -68,7 +68,7 @@ class InvalidCursor(InvalidInput):
     detail = "Take the cursor from next_cursor of the page before, with the same sort."
 
     def __init__(self) -> None:
-        super().__init__(errors={"cursor": [type(self).detail]})
+        super().__init__(errors={"cursor": [Message(type(self).detail, "invalid_cursor")]})
 
 
 def is_nullable(column: InstrumentedAttribute[Any]) -> bool:

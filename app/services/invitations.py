@@ -12,7 +12,7 @@ from app.database import refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import Invitation, User
 from app.security import Actor, Client
-from app.utils import Conflict, InvalidInput, NotFound
+from app.utils import Conflict, InvalidInput, Message, NotFound
 
 from . import audit, outbox
 from .accounts import (
@@ -149,7 +149,8 @@ def accept(
         if invitation is None or invitation.expires_at <= now():
             raise InvalidToken(field="invitation")
         if invitation.email != email:
-            raise InvalidInput(errors={"email": ["This is not the address that was invited."]})
+            message = Message("This is not the address that was invited.", "not_invited")
+            raise InvalidInput(errors={"email": [message]})
         # Of many at once one deletes the row; everybody else waits here and deletes none.
         used = db.session.connection().execute(sa.delete(Invitation).where(Invitation.id == invitation.id)).rowcount
         if not used:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.clock import now
 from app.extensions import db
 from app.models import MailToken
-from app.utils import InvalidInput
+from app.utils import InvalidInput, Message
 
 TOKEN_BYTES: Final = 32
 NOT_ME: Final = "not_me"
@@ -26,7 +26,7 @@ class InvalidToken(InvalidInput):
     detail = "This link is not valid any more: it was used, it ran out, or a newer one was sent. Ask for another."
 
     def __init__(self, *, field: str = "token") -> None:
-        super().__init__(errors={field: [self.detail]})
+        super().__init__(errors={field: [Message(self.detail, "invalid_token")]})
 
 
 def make_token() -> tuple[str, str]:

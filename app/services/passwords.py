@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from app.extensions import db, retried, transaction
 from app.models import User
 from app.security import Actor, WeakPassword, get_hasher
+from app.utils import Message
 
 from . import audit, guesses, notices
 from .accounts import InvalidCredentials, hash_new_password
@@ -77,7 +78,8 @@ def refuse_former_password(user: User, password: str, *, field: str) -> None:
         WeakPassword: with the reason under ``field``.
     """
     if user.is_password_change_required and get_hasher().verify(user.password_hash, password):
-        raise WeakPassword(errors={field: ["This is the former password. Choose another one."]})
+        message = Message("This is the former password. Choose another one.", "password_unchanged")
+        raise WeakPassword(errors={field: [message]})
 
 
 def _verify_password(actor: Actor, password: str, account_name: str | None) -> User:

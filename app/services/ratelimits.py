@@ -14,11 +14,11 @@ from app.extensions import db, limiter, retried, transaction
 from app.models import RateLimit, Role, RoleRateLimit, User
 from app.permissions import ROLE_NAME_MAX_LENGTH
 from app.ratelimit import LimitError, normalize_ip, parse_limits
-from app.ratelimit.plan import PRECISION_DEFAULT
+from app.ratelimit.plan import ALLOWED_NOTATION, PRECISION_DEFAULT
 from app.ratelimit.rules import NamedLimits, Policy
 from app.ratelimit.store import Held
 from app.security import Actor, list_account_keys
-from app.utils import InvalidInput, NotFound
+from app.utils import InvalidInput, Message, NotFound
 
 from . import audit
 from .admins import lock_admins
@@ -45,7 +45,7 @@ class InvalidKey(InvalidInput):
     detail = "A key has the form KIND:WHO, such as address:203.0.113.7 or account:ada@example.com."
 
     def __init__(self) -> None:
-        super().__init__(errors={"key": [type(self).detail]})
+        super().__init__(errors={"key": [Message(type(self).detail, "invalid_key")]})
 
 
 class InvalidLimits(InvalidInput):
@@ -97,7 +97,11 @@ def change_limit(
         role_ids = {role: role_id for role, role_id in found}  # noqa: C416 - rows are no pairs to mypy
         unknown = sorted(changes_by_role.keys() - role_ids.keys())
         if unknown:
-            raise UnknownRole(errors={"roles": [f"There is no role {role!r}." for role in unknown]})
+            raise UnknownRole(
+                errors={
+                    "roles": [Message(f"There is no role {role!r}.", "unknown_role", role=role) for role in unknown]
+                }
+            )
         for role, text in changes_by_role.items():
             if text is None:
                 key = (RoleRateLimit.name == name, RoleRateLimit.role_id == role_ids[role])
@@ -194,13 +198,13 @@ def _get_policy(name: str | None = None) -> Policy:
 
 
 def _check_notation(limits: str | None, by_role: Mapping[str, str | None]) -> None:
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, list[Message]] = {}
     for field, text in [("limits", limits), *((f"roles.{role}", text) for role, text in by_role.items())]:
         try:
             if text is not None:
                 parse_limits(text)
         except LimitError as error:
-            errors[field] = [str(error)]
+            errors[field] = [Message(str(error), "invalid_limits", expected=ALLOWED_NOTATION)]
     if errors:
         raise InvalidLimits(errors=errors)
 

@@ -10,7 +10,7 @@ from app.extensions import db, get_permissions, retried, transaction
 from app.models import Role, RolePermission
 from app.permissions import ADMIN_ROLE, is_role_name
 from app.security import Actor
-from app.utils import Conflict, Forbidden, InvalidInput, NotFound
+from app.utils import Conflict, Forbidden, InvalidInput, Message, NotFound
 
 from . import audit
 
@@ -84,7 +84,7 @@ def create_role(*, name: str, description: str, permissions: Iterable[str], acto
         UngrantablePermission: the actor does not hold one of them.
     """
     if not is_role_name(name):
-        raise InvalidRoleName(errors={"name": [InvalidRoleName.detail]})
+        raise InvalidRoleName(errors={"name": [Message(InvalidRoleName.detail, "invalid_role_name")]})
     wanted = _check_permissions(permissions)
     refuse_ungrantable(wanted, actor)
     with refuse_duplicate(Role.name, RoleExists), transaction() as writing:
@@ -199,5 +199,8 @@ def _check_permissions(permissions: Iterable[str]) -> frozenset[str]:
     wanted = frozenset(permissions)
     unknown = sorted(wanted - get_permissions())
     if unknown:
-        raise UnknownPermission(errors={"permissions": [f"There is no permission {name!r}." for name in unknown]})
+        messages = [
+            Message(f"There is no permission {name!r}.", "unknown_permission", permission=name) for name in unknown
+        ]
+        raise UnknownPermission(errors={"permissions": messages})
     return wanted

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.extensions import db
 from app.security import PermissionMissing, get_owner_column
-from app.utils import InvalidInput, NotFound
+from app.utils import InvalidInput, Message, NotFound
 
 Model = TypeVar("Model")
 
@@ -64,7 +64,7 @@ def claim(model: type[Any], values: Mapping[str, Any], *, owner: uuid.UUID | Non
     if owner is not None:
         return {**values, column.key: owner}
     if column.key not in values and not column.nullable:
-        raise InvalidInput(errors={column.key: ["Say whose this is."]})
+        raise InvalidInput(errors={column.key: [Message("Say whose this is.", "required")]})
     return dict(values)
 
 
@@ -88,4 +88,4 @@ def check_reference(model: type[Any], key: object, *, field: str) -> None:
     (primary_key,) = sa.inspect(model, raiseerr=True).primary_key
     query = sa.select(primary_key).where(primary_key == key).with_for_update(read=True)
     if db.session.execute(query).one_or_none() is None:
-        raise InvalidInput(errors={field: ["There is nothing with this id."]})
+        raise InvalidInput(errors={field: [Message("There is nothing with this id.", "not_found")]})

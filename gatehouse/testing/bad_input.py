@@ -216,6 +216,11 @@ def _assert_refused(response: TestResponse, status: int, call: str, *, field: st
     problem = response.get_json()
     assert problem["status"] == status, f"{call}: {problem}"
     assert problem["code"], f"{call}: {problem}"
+    texts, codes = (problem.get(member, {}) for member in ("errors", "error_codes"))
+    assert {name: len(each) for name, each in texts.items()} == {name: len(each) for name, each in codes.items()}, (
+        f"{call}: as many codes as messages are expected: {problem}"
+    )
+    assert all(coded["code"] for each in codes.values() for coded in each), f"{call}: {problem}"
     if field is not None:
         named = {name.split(".")[0] for name in problem["errors"]}
         assert named == {field}, f"{call} was refused for {', '.join(sorted(named))}"

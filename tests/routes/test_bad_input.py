@@ -14,6 +14,7 @@ import app as package
 from app import create_app
 from app.config import Settings
 from app.http.openapi import Blueprint
+from app.http.problems import UNNAMED
 from app.models import NAME_MAX_LENGTH
 from app.routes import BLUEPRINTS
 from app.schemas import Input
@@ -57,7 +58,10 @@ class Place:
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Send a call as an administrator."""
-        return self.admin.get(path) if method == "GET" else self.admin.send(method, path, **options)
+        answer = self.admin.get(path) if method == "GET" else self.admin.send(method, path, **options)
+        for field, coded in (answer.get_json() or {}).get("error_codes", {}).items():
+            assert UNNAMED not in {each["code"] for each in coded}, f"{method} {path}: {field}: {answer.text}"
+        return answer
 
 
 @pytest.fixture(scope="module")

@@ -271,6 +271,7 @@ def test_what_does_not_exist_is_refused_by_name(admin_browser: Browser) -> None:
     answer = admin_browser.patch(f"{LIMITS}/login", body)
     assert_refused(answer, 422, "unknown_role")
     assert answer.get_json()["errors"] == {"roles": ["There is no role 'nobody'."]}
+    assert answer.get_json()["error_codes"] == {"roles": [{"code": "unknown_role", "role": "nobody"}]}
     assert find(admin_browser, "login")["changed_at"] is None
 
 
