@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from app.schemas.examples import EXAMPLES, EXCEPTIONS, LEFT_OUT
+from app.schemas.examples import EXAMPLES, EXCEPTIONS
 from app.utils import HTTP_CODES, PROBLEM_CONTENT_TYPE, AppError, describe_problem
 
 from .json_schema import SCHEMA_PREFIX, fits, make_value, resolve_schema
@@ -60,8 +60,7 @@ def _make_example(schemas: dict[str, Any], name: str) -> dict[str, Any]:
     return {
         field: _make_field_example(schemas, name, field, member)
         for field, member in about.get("properties", {}).items()
-        if field not in LEFT_OUT
-        and ("$ref" not in member or field in about.get("required", ()) or about.get("additionalProperties") is False)
+        if "$ref" not in member or field in about.get("required", ()) or about.get("additionalProperties") is False
     }
 
 

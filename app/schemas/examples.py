@@ -42,6 +42,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "enabled": True,
         "expires_at": "2026-04-01T06:58:44.120000Z",
         "id": _ADA,
+        "invitation": None,  # what is in it is refused unless it was made for the call; so is a proof of work
         "invitation_id": _INVITATION,
         "inviter": _ADA,
         "ip": _IP,
@@ -60,6 +61,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "password": _PASSWORD,
         "password_change_required": False,
         "permissions": ["users:read"],
+        "proof_of_work": None,
         "q": "ada",
         "ratelimit": "ok",
         "remember": True,
@@ -79,9 +81,6 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "user_id": _ADA,
     }
 )
-
-LEFT_OUT: Final = frozenset({"invitation", "proof_of_work"})
-"""Fields that a call does without, and that are refused unless they were made for it."""
 
 EXCEPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {

@@ -98,7 +98,7 @@ def test_an_operation_is_short_its_errors_fold_open_and_nothing_asks_for_a_cooki
     expect(register.locator(".call")).to_contain_text("-b cookies.txt -c cookies.txt")
     height = register.bounding_box()
     assert height is not None
-    assert height["height"] < 1600
+    assert height["height"] < 1650
     errors = register.locator("details.errors")
     expect(errors.get_by_text("email_taken")).to_be_hidden()
     errors.locator("summary").press("Enter")
