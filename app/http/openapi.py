@@ -12,10 +12,19 @@ import flask_smorest
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Flask, Response
 
-from app.extensions import get_extensions
-from app.schemas import Output, OwnUserOutput, ProblemOutput, UserOutput
+from app.extensions import get_extensions, get_settings
+from app.schemas import (
+    MailSignInProofInput,
+    Output,
+    OwnUserOutput,
+    ProblemOutput,
+    ReauthenticateInput,
+    RegisterInput,
+    UserOutput,
+)
 from app.schemas.values import Text
 from app.security import FRESH_SECONDS, Guard, find_guard
+from app.services.sign_in_methods import PASSWORD
 from app.utils import PROBLEM_CONTENT_TYPE, AppError
 
 from .bodies import StrictParser
@@ -287,6 +296,20 @@ def _describe_extended_users(document: dict[str, Any]) -> None:
                 schema["required"] = [*schema["required"], "extensions"]
 
 
+def _describe_sign_in(document: dict[str, Any]) -> None:
+    """Say which fields of a body stand for one another, and whether this application has passwords."""
+    schemas = document["components"]["schemas"]
+    for described in (MailSignInProofInput, ReauthenticateInput):
+        ways = [{"required": list(way)} for way in described.ALTERNATIVES]
+        schemas[described.__name__] |= {"required": [], "anyOf": ways}
+    if PASSWORD in get_settings().sign_in_methods:
+        registration = schemas[RegisterInput.__name__]
+        registration["required"] = [*registration["required"], "password"]
+        password = registration["properties"]["password"]
+        password["type"] = "string"
+        del password["default"]
+
+
 class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no types
     """The document of all blueprints registered with it. Errors are answered by ``problems``, not by the library."""
 
@@ -340,6 +363,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # Flask-Smorest ships no typ
                     self.spec.tag({"name": name, "description": description})
                 described = self.spec.to_dict()
                 _describe_extended_users(described)
+                _describe_sign_in(described)
                 self._text = json.dumps(finish_document(described, base_url=base_url))
             return self._text
 

@@ -25,6 +25,7 @@ SAMPLES: Final[Mapping[str, Context]] = {
     "reset_password": _link("reset", 3600),
     "sign_in_link": _link("sign-in", 900),
     "sign_in_code": {"code": "402918", "expires_in": 900},
+    "sign_in_link_and_code": {"code": "402918", **_link("sign-in", 900)},
     "reauthentication_code": {"code": "402918", "expires_in": 900},
     "invitation": {"inviter": "Jane Doe", **_link("invitation", 604800)},
     "password_changed": _NOT_ME,

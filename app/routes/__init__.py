@@ -14,6 +14,7 @@ from . import (
     email_change,
     health,
     invitation,
+    mail_sign_in,
     me,
     notice,
     outbox,
@@ -31,6 +32,7 @@ BLUEPRINTS: Final[tuple[Blueprint, ...]] = tuple(
     for module in (
         auth,
         proof_of_work,
+        mail_sign_in,
         me,
         verification,
         password,

@@ -9,6 +9,7 @@ from app.extensions import get_settings
 from app.http.limits import account, own_account
 from app.http.openapi import Blueprint
 from app.http.requests import get_actor, get_client, get_language
+from app.http.sign_ins import answer_sign_in
 from app.ratelimit import OutcomeOpen, address, rate_limit
 from app.schemas import (
     AcceptedOutput,
@@ -31,13 +32,11 @@ from app.security import (
     is_our_page,
     make_csrf_token,
     public,
-    remember_device,
     renew_browser_session,
     requires,
     requires_work,
-    start_browser_session,
 )
-from app.services import accounts, invitations, leaving, passwords, registrations, sessions
+from app.services import accounts, invitations, leaving, mail_sign_in, passwords, registrations, sessions
 from app.services.accounts import (
     DomainRefused,
     EmailTaken,
@@ -49,6 +48,7 @@ from app.services.accounts import (
 from app.services.guesses import TooManyGuesses
 from app.services.mail_tokens import InvalidToken
 from app.services.sessions import SessionNotFound, SignIn
+from app.services.sign_in_methods import SignInMethodOff
 
 blueprint = Blueprint("auth", __name__, url_prefix="/api/v1/auth", description="Signing up, in and out")
 
@@ -88,7 +88,7 @@ def register(body: dict[str, Any]) -> Any:
 @blueprint.route("/login", methods=["POST"])
 @blueprint.response(200, SignInOutput)
 @blueprint.arguments(LoginInput)
-@blueprint.raises(InvalidCredentials, TooManyGuesses, HashingBusy, OutcomeOpen)
+@blueprint.raises(SignInMethodOff, InvalidCredentials, TooManyGuesses, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
 @rate_limit("RATELIMIT_LOGIN", by=account, failures_only=InvalidCredentials, when=is_our_page)
 @public
@@ -102,11 +102,7 @@ def log_in(body: dict[str, Any]) -> Any:
         replaces=find_browser_token(),
         account_name=choose_account_name(body["email"]),
     )
-    remember_device(sign_in.user.email)
-    return {
-        "user": sign_in.user,
-        "csrf_token": start_browser_session(sign_in.token, is_remembered=is_remembered),
-    }
+    return answer_sign_in(sign_in, is_remembered=is_remembered)
 
 
 @blueprint.route("/logout", methods=["POST"])
@@ -132,20 +128,39 @@ def undo_deletion() -> Response:
 @blueprint.route("/reauthenticate", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(ReauthenticateInput)
-@blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, HashingBusy, OutcomeOpen)
+@blueprint.raises(SignInMethodOff, InvalidCredentials, TooManyGuesses, SessionNotFound, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires()
 def reauthenticate(body: dict[str, Any]) -> Response:
-    """Give the password again, for calls that need it given within the last ten minutes."""
-    renew_browser_session(passwords.reauthenticate(**body, **_describe_guesser()))
+    """Give the password, or a mailed code, for calls that need it given within the last ten minutes."""
+    if "code" in body:
+        token = mail_sign_in.reauthenticate_by_code(**body, email=current_user.user.email, **_describe_guesser())
+    else:
+        token = passwords.reauthenticate(**body, **_describe_guesser())
+    renew_browser_session(token)
     return Response(status=204)
+
+
+@blueprint.route("/reauthenticate/mail", methods=["POST"])
+@blueprint.response(202, AcceptedOutput)
+@blueprint.raises(SignInMethodOff)
+@rate_limit("RATELIMIT_MAIL", by=address, when=is_our_page)
+@requires()
+def mail_reauthentication_code() -> Any:
+    """Mail the caller a code to reauthenticate with in this session."""
+    caller = current_user.user
+    mail_sign_in.request_reauthentication(
+        user_id=caller.id, email=caller.email, session_id=current_user.session.id, asked_in=get_language()
+    )
+    return {"status": "accepted"}
 
 
 @blueprint.route("/password/change", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(PasswordChangeInput)
-@blueprint.raises(InvalidCredentials, TooManyGuesses, SessionNotFound, WeakPassword, HashingBusy, OutcomeOpen)
+@blueprint.raises(SignInMethodOff, InvalidCredentials, TooManyGuesses, SessionNotFound)
+@blueprint.raises(WeakPassword, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_LOGIN_ADDRESS", by=address, failures_only=InvalidCredentials, when=is_our_page)
 @rate_limit("RATELIMIT_LOGIN", by=own_account, failures_only=InvalidCredentials, when=is_our_page)
 @requires(before_password_change=True)
@@ -157,8 +172,7 @@ def change_password(body: dict[str, Any]) -> Response:
 
 def _begin(sign_in: SignIn) -> SignedInUser:
     """Sign the browser in to a new account."""
-    start_browser_session(sign_in.token, is_remembered=False)
-    remember_device(sign_in.user.email)
+    answer_sign_in(sign_in, is_remembered=False)
     return sign_in.user
 
 

@@ -19,7 +19,9 @@ from .mail import (
     InvitationInput,
     InvitationOutput,
     InvitationPageOutput,
+    MailSignInProofInput,
     PasswordResetInput,
+    ReauthenticateInput,
     TokenInput,
 )
 from .outbox import OutboxMailOutput, OutboxPageOutput, OutboxQuery
@@ -45,7 +47,7 @@ class RegisterInput(WorkInput):
     """A new account."""
 
     email = Email(required=True)
-    password = Password(required=True)
+    password = Password(load_default=None)  # where one signs in by mail alone
     name = Text(max_length=NAME_MAX_LENGTH, load_default="")
     language = fields.String(validate=validate.OneOf(LANGUAGES), load_default=None)
     invitation = Token()
@@ -57,12 +59,6 @@ class LoginInput(Input):
     email = Email(required=True)
     password = Password(required=True)
     remember = Flag(load_default=False)
-
-
-class ReauthenticateInput(Input):
-    """The caller's password."""
-
-    password = Password(required=True)
 
 
 class PasswordChangeInput(Input):

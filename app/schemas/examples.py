@@ -25,6 +25,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "built_in": False,
         "busiest": [],
         "changed_at": _LATELY,
+        "code": "402918",
         "configured": "10/minute;100/hour",
         "count": 12,
         "created_at": _JOINED,

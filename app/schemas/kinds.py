@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import marshmallow as ma
 from marshmallow import fields, validate
+
+from app.utils import Message
 
 from .messages import give_codes
 from .values import Cursor, Instant, Whole, write_instant
@@ -38,6 +40,25 @@ class Changes(Input):
         del field_name
         field_obj.required = False
         field_obj.load_default = ma.missing
+
+
+class Alternatives(Input):
+    """A body that says one thing in one of several ways: all fields of one are there, and the first such counts."""
+
+    ALTERNATIVES: ClassVar[tuple[tuple[str, ...], ...]]
+
+    @ma.post_load
+    def _keep_one(self, body: dict[str, Any], **_options: Any) -> dict[str, Any]:
+        chosen = next((way for way in self.ALTERNATIVES if body.keys() >= set(way)), None)
+        if chosen is None:
+            # What is missing of the one that most is there of.
+            nearest = max(self.ALTERNATIVES, key=lambda way: len(body.keys() & set(way)))
+            missing = [field for field in nearest if field not in body]
+            others = " or ".join(" with ".join(way) for way in self.ALTERNATIVES)
+            message = Message(f"Give {others}.", "required")
+            raise ma.ValidationError({field: [message] for field in missing})
+        left_out = {field for way in self.ALTERNATIVES for field in way}.difference(chosen)
+        return {field: value for field, value in body.items() if field not in left_out}
 
 
 class PageQuery(Input):

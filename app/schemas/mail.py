@@ -6,10 +6,11 @@ from marshmallow import fields, validate
 
 from app.languages import LANGUAGES
 from app.permissions import ROLE_NAME_MAX_LENGTH
+from app.security import CODE_DIGITS, CODE_PATTERN
 
-from .kinds import Input, Output
+from .kinds import Alternatives, Input, Output
 from .proof_of_work import WorkInput
-from .values import Email, Instant, Password, Text, Token
+from .values import Email, Flag, Instant, Password, Text, Token
 
 ROLES_MAX: Final = 100
 
@@ -24,6 +25,26 @@ class TokenInput(Input):
     """What a mailed link carries."""
 
     token = Token(required=True)
+
+
+class MailSignInProofInput(Alternatives):
+    """What was mailed: the link's token, or the code and the address that it was mailed to."""
+
+    ALTERNATIVES = (("token",), ("email", "code"))
+
+    token = Token()
+    email = Email()
+    code = Text(pattern=CODE_PATTERN, max_length=CODE_DIGITS)
+    remember = Flag(load_default=False)
+
+
+class ReauthenticateInput(Alternatives):
+    """The caller's password, or a code that was mailed for it."""
+
+    ALTERNATIVES = (("code",), ("password",))
+
+    code = Text(pattern=CODE_PATTERN, max_length=CODE_DIGITS)
+    password = Password()
 
 
 class InvitationInput(Input):

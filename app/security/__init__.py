@@ -1,5 +1,7 @@
 """Passwords, browser sessions and their cookies, CSRF, guards and permission checks."""
 
+from .asking_browser import find_asking_browser, forget_asking_browser, mark_asking_browser
+from .codes import CODE_DIGITS, CODE_PATTERN, hash_code, is_code, make_code
 from .devices import choose_account_name, forget_device, list_account_keys, list_account_names, remember_device
 from .guards import (
     FRESH_SECONDS,

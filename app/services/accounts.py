@@ -13,10 +13,11 @@ from app.extensions import db, get_settings, retried, transaction
 from app.models import GuessCount, Role, User
 from app.permissions import USER_ROLE
 from app.security import Actor, Client, get_hasher, get_policy
-from app.utils import AppError, Conflict, Forbidden, NotFound
+from app.utils import AppError, Conflict, Forbidden, InvalidInput, Message, NotFound
 
 from . import audit, guesses, notices
 from .sessions import SignIn, add_session
+from .sign_in_methods import PASSWORD, refuse_unless_on
 
 _WITH_ROLES: Final = sa.select(User).options(selectinload(User.roles).selectinload(Role.permission_rows))
 _READ: Final[Sequence[Any]] = (User.id, User.password_hash, GuessCount.failures)
@@ -88,7 +89,13 @@ class UserNotFound(NotFound):
 
 @retried
 def register(
-    *, email: str, password: str, name: str, client: Client, language: str | None = None, replaces: str | None = None
+    *,
+    email: str,
+    password: str | None,
+    name: str,
+    client: Client,
+    language: str | None = None,
+    replaces: str | None = None,
 ) -> SignIn:
     """Make an account for whoever asks, and sign them in.
 
@@ -102,7 +109,7 @@ def register(
         EmailTaken: somebody has this e-mail address.
     """
     refuse_registration(email)
-    password_hash = hash_new_password(password, about=(email, name), field="password")
+    password_hash = hash_first_password(password, about=(email, name))
     with refuse_duplicate(User.email, EmailTaken), transaction():
         user = add_user(email=email, name=name, password_hash=password_hash)
         user.language = language
@@ -130,9 +137,11 @@ def authenticate(
     Of a sign-in from one the user is told by mail.
 
     Raises:
+        SignInMethodOff: nobody signs in by a password here.
         InvalidCredentials: unknown e-mail, wrong password or inactive account: status, body and time are the same.
         TooManyGuesses: there were too many wrong ones in a row.
     """
+    refuse_unless_on(PASSWORD)
     account_name = account_name or email
     (found,) = db.fetch(_CREDENTIALS, {"email": email, "name_hash": guesses.hash_name(account_name)})
     guesses.refuse_beyond_max(found.failures)
@@ -263,6 +272,24 @@ def hash_new_password(password: str, *, about: Sequence[str], field: str) -> str
     """
     get_policy().check(password, about=about, field=field)
     return get_hasher().hash(password)
+
+
+def hash_first_password(password: str | None, *, about: Sequence[str]) -> str | None:
+    """Return the hash of the password that somebody registers with; none where nobody signs in by a password.
+
+    Raises:
+        WeakPassword: with the reason.
+        InvalidInput: it is missing, or given where there are none.
+    """
+    is_used = PASSWORD in get_settings().sign_in_methods
+    if password is None and is_used:
+        raise InvalidInput(errors={"password": [Message("Missing data for required field.", "required")]})
+    if password is None:
+        return None
+    if not is_used:
+        message = Message("There are no passwords here: one signs in by mail. Leave it out.", "password_unused")
+        raise InvalidInput(errors={"password": [message]})
+    return hash_new_password(password, about=about, field="password")
 
 
 def _note_sign_in(verified: sa.Row[Any], new_hash: str | None, account_name: str) -> bool:

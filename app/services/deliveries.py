@@ -13,7 +13,7 @@ from app.mail import MailRefused, MailUnavailable, Transport, make_sender, make_
 from app.models import DEAD, DROPPED, SENT, WAITING
 from app.security import NotSealedByUs
 
-from . import email_changes, invitations, notices, outbox, recovery, registrations
+from . import email_changes, invitations, mail_sign_in, notices, outbox, recovery, registrations
 from .outbox import ClaimedMail, Prepared, QueuedMail
 
 logger = logging.getLogger(__name__)
@@ -24,14 +24,27 @@ PREPARATIONS: Final[Mapping[str, Callable[[QueuedMail], Prepared | None]]] = {
     "change_email": email_changes.prepare_change_email,
     "invitation": invitations.prepare_invitation,
     "new_device": notices.prepare_new_device,
+    "reauthentication_code": mail_sign_in.prepare_reauthentication,
     "reset_password": recovery.prepare_reset_password,
     "set_password": recovery.prepare_reset_password,
+    "sign_in_code": mail_sign_in.prepare_sign_in,
+    "sign_in_link": mail_sign_in.prepare_sign_in,
     "verify_email": registrations.prepare_verify_email,
     "verify_registration": registrations.prepare_verify_registration,
 }
 """What looks up who is to get a template and makes its links; the others show what was queued."""
 
-COUNTED: Final = frozenset({"change_email", "reset_password", "verify_email", "verify_registration"})
+COUNTED: Final = frozenset(
+    {
+        "change_email",
+        "reauthentication_code",
+        "reset_password",
+        "sign_in_code",
+        "sign_in_link",
+        "verify_email",
+        "verify_registration",
+    }
+)
 """The templates that strangers can ask for: in an hour, one address gets ``MAILS_PER_HOUR`` of each.
 
 Of each, so that whoever asks for the one keeps nobody from the other: the newest that did arrive stays of use.

@@ -54,6 +54,11 @@ def hash_name(account_name: str) -> str:
     return hashlib.sha256(account_name.encode()).hexdigest()
 
 
+def name_codes(account_name: str) -> str:
+    """Return under which name wrong mailed codes are counted beside the wrong passwords."""
+    return f"{account_name}/codes"
+
+
 def bind(account_name: str) -> dict[str, Any]:
     """Return the parameters of a statement with ``IS_ANSWERED``."""
     return {"name_hash": hash_name(account_name), "guesses_max": get_settings().guesses_max}
@@ -105,5 +110,6 @@ def clear(account_name: str) -> None:
 
 def forget(email: str) -> None:
     """Forget in the current transaction all wrong guesses at an account, from whatever browser."""
-    hashes = [hash_name(name) for name in list_account_names(email)]
+    names = list_account_names(email)
+    hashes = [hash_name(name) for name in (*names, *map(name_codes, names))]
     db.session.connection().execute(sa.delete(GuessCount).where(GuessCount.account_hash.in_(hashes)))

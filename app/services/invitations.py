@@ -20,7 +20,7 @@ from .accounts import (
     RegistrationClosed,
     UserNotFound,
     add_user,
-    hash_new_password,
+    hash_first_password,
     read_user,
 )
 from .cursors import Sort
@@ -143,7 +143,7 @@ def accept(
     if get_settings().registration == "closed":
         raise RegistrationClosed
     token_hash = hash_token(token, field="invitation")
-    password_hash = hash_new_password(password, about=(email, name), field="password") if password else None
+    password_hash = hash_first_password(password, about=(email, name))
     with refuse_duplicate(User.email, EmailTaken), transaction() as writing:
         invitation = writing.scalars(sa.select(Invitation).where(Invitation.token_hash == token_hash)).one_or_none()
         if invitation is None or invitation.expires_at <= now():

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import now
-from app.extensions import db
+from app.extensions import db, get_settings
 from app.models import MailToken
+from app.security import hash_code, is_code
 from app.utils import InvalidInput, Message
 
 TOKEN_BYTES: Final = 32
@@ -57,15 +58,19 @@ def add_token(
     lifetime_seconds: int,
     asked_at: datetime.datetime | None = None,
     browser_hash: str | None = None,
+    code: str | None = None,
     **details: str | None,
 ) -> str:
     """Add a token to the current transaction and return it; the user's former ones of this purpose are void.
 
     ``email`` is where it is mailed to. It runs out ``lifetime_seconds`` after it was asked for, now unless ``asked_at``
-    says when. With ``browser_hash`` it works in that browser alone.
+    says when. With ``browser_hash`` it works in that browser alone, and voids only those for that one: otherwise
+    whoever asks in the owner's name would void what the owner asked for. ``code`` proves the same, for
+    ``MAIL_CODE_TRIES`` tries.
     """
     if purpose != NOT_ME:
-        revoke_tokens(user_id, purpose)
+        former = [MailToken.user_id == user_id, MailToken.purpose == purpose, MailToken.browser_hash == browser_hash]
+        db.session.connection().execute(sa.delete(MailToken).where(*former))
     created_at = asked_at or now()
     token, token_hash = make_token()
     row = {
@@ -74,6 +79,8 @@ def add_token(
         "user_id": user_id,
         "email": email,
         "browser_hash": browser_hash,
+        "code_hash": code and hash_code(code, about=_describe_code(purpose, email, browser_hash)),
+        "tries_left": get_settings().mail_code_tries if code else 0,
         "details": details,
         "created_at": created_at,
         "expires_at": created_at + datetime.timedelta(seconds=lifetime_seconds),
@@ -111,6 +118,36 @@ def use_token(token: object, *purposes: str, browser_hash: str | None = None) ->
     if not used:
         raise InvalidToken
     return row
+
+
+def use_code(purpose: str, *, email: str, code: str, browser_hash: str | None) -> MailToken | None:
+    """Use up the token whose code this is, in the current transaction, and return what it was; of many, one does.
+
+    A wrong code takes one of its tries; when none is left, no code is right any more. Statements are the same for all
+    that is wrong, and for addresses that nobody has.
+    """
+    connection = db.session.connection()
+    is_tried = sa.and_(
+        MailToken.purpose == purpose,
+        MailToken.email == email,
+        MailToken.browser_hash == browser_hash,
+        MailToken.tries_left > 0,
+        MailToken.expires_at > now(),
+    )
+    row = db.session.scalars(sa.select(MailToken).where(is_tried)).first()
+    about = _describe_code(purpose, email, browser_hash)
+    if row is not None and row.code_hash is not None and is_code(code, row.code_hash, about=about):
+        # Others may have used up its tries, or it, since it was read.
+        used = connection.execute(sa.delete(MailToken).where(MailToken.id == row.id, is_tried)).rowcount
+        db.session.expunge(row)
+        return row if used else None
+    connection.execute(sa.update(MailToken).where(is_tried).values(tries_left=MailToken.tries_left - 1))
+    return None
+
+
+def _describe_code(purpose: str, email: str, browser_hash: str | None) -> str:
+    """Return what a code is for: elsewhere the same digits have another hash."""
+    return f"{purpose} {browser_hash} {email}"
 
 
 def revoke_tokens(user_id: uuid.UUID, *purposes: str) -> None:

@@ -13,6 +13,7 @@ from . import audit, guesses, notices
 from .accounts import InvalidCredentials, hash_new_password
 from .mail_tokens import revoke_tokens
 from .sessions import delete_sessions, renew_session
+from .sign_in_methods import PASSWORD, refuse_unless_on
 
 
 @retried
@@ -20,6 +21,7 @@ def reauthenticate(*, password: str, session_id: uuid.UUID, actor: Actor, accoun
     """Make the caller's session fresh again and return its new token; only its own user's password does.
 
     Raises:
+        SignInMethodOff: nobody signs in by a password here.
         InvalidCredentials: the password is wrong.
         TooManyGuesses: there were too many wrong ones in a row.
         SessionNotFound: the session has ended meanwhile.
@@ -47,6 +49,7 @@ def change_password(
     ``asked_in`` is the language of the request.
 
     Raises:
+        SignInMethodOff: nobody signs in by a password here.
         InvalidCredentials: the current password is wrong.
         TooManyGuesses: there were too many wrong ones in a row.
         WeakPassword: the new one is.
@@ -84,6 +87,7 @@ def refuse_former_password(user: User, password: str, *, field: str) -> None:
 
 def _verify_password(actor: Actor, password: str, account_name: str | None) -> User:
     """Return the caller as stored when ``password`` was found to be theirs."""
+    refuse_unless_on(PASSWORD)
     # No transaction stays open, and no connection is held, while the password is hashed.
     with db.reading() as reading:
         user = reading.scalars(sa.select(User).where(User.id == actor.user_id)).one_or_none()

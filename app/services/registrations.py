@@ -12,12 +12,13 @@ from app.models import MailToken, Registration, User
 from app.security import Client
 
 from . import audit, outbox
-from .accounts import add_user, hash_new_password, read_user, refuse_registration
+from .accounts import add_user, hash_first_password, read_user, refuse_registration
 from .email_changes import CHANGE, complete_email_change
 from .mail_tokens import InvalidToken, add_token, hash_token, make_token, revoke_tokens, use_token
 from .outbox import Prepared, QueuedMail, make_link
 from .recovery import queue_reset
 from .sessions import delete_sessions
+from .sign_in_methods import PASSWORD
 
 
 @retried
@@ -36,7 +37,7 @@ def request_registration(
         WeakPassword: with the reason.
     """
     refuse_registration(email)
-    password_hash = hash_new_password(password, about=(email, name), field="password") if password else None
+    password_hash = hash_first_password(password, about=(email, name))
     with transaction():
         outbox.queue(
             "verify_registration",
@@ -108,6 +109,25 @@ def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
     return Prepared({"link": make_link("verify", token), "expires_in": str(lifetime)}, language=user.language)
 
 
+# --- for the other services, inside a transaction of theirs ---
+
+
+def verify_address(user: User, *, caller_id: uuid.UUID | None) -> None:
+    """Note that whoever is about to be told so reads the mails to a user's address; the user is locked.
+
+    Where that is new, and it is not the user's own session, ``caller_id``, that proves it, somebody else may have set
+    the account up: its password and its sessions end, and a link to set a password is mailed.
+    """
+    is_first = user.email_verified_at is None
+    user.email_verified_at = user.email_verified_at or now()
+    if is_first and caller_id != user.id:
+        user.password_hash = None
+        delete_sessions(user.id)
+        revoke_tokens(user.id)
+        if PASSWORD in get_settings().sign_in_methods:
+            queue_reset(user)
+
+
 def _renew_registration(
     mail: QueuedMail, *, name: str, language: str | None, password_hash: str | None
 ) -> Prepared | None:
@@ -160,12 +180,6 @@ def _verify_account(used: MailToken, *, caller_id: uuid.UUID | None, client: Cli
     user = read_user(used.user_id, is_locked=True)
     if user.email != used.email or not user.is_active:
         raise InvalidToken
-    is_first = user.email_verified_at is None
-    user.email_verified_at = now()
-    if is_first and caller_id != user.id:
-        user.password_hash = None
-        delete_sessions(user.id)
-        revoke_tokens(user.id)
-        queue_reset(user)
+    verify_address(user, caller_id=caller_id)
     audit.record("email.verified", actor=client.as_actor(user.id), target=user.id)
     return user.email

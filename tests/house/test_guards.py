@@ -30,6 +30,8 @@ PUBLIC: Final = {
     ("GET", "/api/v1/auth/csrf"),
     ("GET", "/api/v1/auth/proof-of-work"),
     ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/auth/mail-sign-in"),
+    ("POST", "/api/v1/auth/mail-sign-in/verify"),
     ("POST", "/api/v1/auth/register"),
     ("GET", "/"),
     ("GET", "/docs"),

@@ -1,0 +1,67 @@
+"""The browser that asked to be signed in by mail, known again by a random cookie: what is mailed works there alone."""
+
+import hashlib
+import re
+import secrets
+from typing import Final
+
+from flask import Response, after_this_request, current_app, request
+
+from app.extensions import get_settings
+
+from .sessions import carries_bearer
+
+_BYTES: Final = 32
+_VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def mark_asking_browser() -> str:
+    """Set the cookie with the current answer and return its hash; a browser keeps the one that it has.
+
+    So a link that was asked for before still works where a later mail is not sent.
+    """
+    value = _find_value() or secrets.token_urlsafe(_BYTES)
+
+    @after_this_request
+    def set_cookie(response: Response) -> Response:
+        response.set_cookie(
+            _get_cookie_name(),
+            value,
+            max_age=get_settings().mail_sign_in_lifetime,
+            secure=current_app.config["SESSION_COOKIE_SECURE"],
+            httponly=True,
+            samesite="Lax",
+        )
+        return response
+
+    return _hash(value)
+
+
+def find_asking_browser() -> str | None:
+    """Return the hash of the browser's cookie, or None."""
+    value = _find_value()
+    return None if value is None else _hash(value)
+
+
+def forget_asking_browser() -> None:
+    """Delete the cookie with the current answer."""
+
+    @after_this_request
+    def delete_cookie(response: Response) -> Response:
+        response.delete_cookie(
+            _get_cookie_name(), secure=current_app.config["SESSION_COOKIE_SECURE"], httponly=True, samesite="Lax"
+        )
+        return response
+
+
+def _find_value() -> str | None:
+    value = request.cookies.get(_get_cookie_name(), "")
+    return value if not carries_bearer() and _VALUE.fullmatch(value) else None
+
+
+def _hash(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def _get_cookie_name() -> str:
+    return "__Host-mail-sign-in" if current_app.config["SESSION_COOKIE_SECURE"] else "mail-sign-in"
