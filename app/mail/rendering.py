@@ -21,7 +21,7 @@ from app.clock import now
 from app.emails import split_email
 
 from .site import Site
-from .texts import Context, clean_line, describe_context
+from .texts import Context, clean_line, describe_context, isolate
 
 FOLDER: Final = Path(__file__).parent
 # RFC 5322 asks for lines of at most 78 characters, and forbids those over 998.
@@ -54,12 +54,12 @@ def render(
         TemplateFault: the template cannot be rendered.
     """
     locale = Locale.parse(language)
-    site = dataclasses.replace(site, name=clean_line(site.name))
+    name = clean_line(site.name)
     values = {
         **describe_context(context, locale),
-        "recipient": clean_line(recipient),
+        "recipient": isolate(clean_line(recipient)),
         "language": language,
-        "site": site,
+        "site": dataclasses.replace(site, name=isolate(name)),
     }
     subject, text, html = _render_parts(template, language, values)
     local, domain = split_email(recipient)
@@ -67,7 +67,7 @@ def render(
     # Other characters than ASCII before the @ need a server that knows SMTPUTF8; all others are served without.
     is_ascii = (local + sender_local).isascii()
     message = EmailMessage(policy=email.policy.SMTP if is_ascii else email.policy.SMTPUTF8)
-    message["From"] = Address(site.name, sender_local, sender_domain)
+    message["From"] = Address(name, sender_local, sender_domain)
     message["To"] = Address("", local, domain)
     message["Subject"] = clean_line(subject)
     message["Date"] = email.utils.format_datetime(now())

@@ -21,17 +21,16 @@ Context = Mapping[str, str | int | None]
 
 
 def clean_line(text: str) -> str:
-    """Return ``text`` as one line without control characters, at most ``TEXT_MAX_LENGTH`` characters long.
-
-    A text in a script from right to left is isolated from what stands around it.
-    """
+    """Return ``text`` as one line without control characters, at most ``TEXT_MAX_LENGTH`` characters long."""
     visible = "".join(char if _is_visible(char) else " " for char in _DIRECTIONS.sub("", text))
     line = " ".join(visible.split())
-    if len(line) > TEXT_MAX_LENGTH:
-        line = line[: TEXT_MAX_LENGTH - 1] + "…"
-    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in line):
-        return _ISOLATE.format(line)
-    return line
+    return line if len(line) <= TEXT_MAX_LENGTH else line[: TEXT_MAX_LENGTH - 1] + "…"
+
+
+def isolate(line: str) -> str:
+    """Return ``line`` so that, in a script from right to left, it does not turn what stands around it."""
+    is_turned = any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in line)
+    return _ISOLATE.format(line) if is_turned else line
 
 
 def _is_visible(char: str) -> bool:
@@ -94,5 +93,5 @@ def describe_context(context: Context, locale: Locale) -> dict[str, str]:
         elif name.endswith("link"):
             described[name] = "".join(filter(str.isprintable, str(value))).replace(" ", "")
         else:
-            described[name] = clean_line(str(value))
+            described[name] = isolate(clean_line(str(value)))
     return described

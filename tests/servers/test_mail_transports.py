@@ -283,6 +283,16 @@ def test_a_server_that_is_down_or_has_no_name_is_told_at_once() -> None:
         make("smtp://nothing.invalid:25?timeout=5").send(make_mail())
 
 
+def test_a_resolver_that_does_not_answer_holds_no_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answer.wait(30) and [])
+    begun_at = time.monotonic()
+    with pytest.raises(MailUnavailable, match="was not done within 1 s"):
+        make("smtp://mail.example.com?timeout=1").send(make_mail())
+    assert time.monotonic() - begun_at < 1 + SLACK_SECONDS
+    answer.set()
+
+
 def test_several_threads_deliver_at_once() -> None:
     with MailServer() as server:
         transport = make(f"smtp://127.0.0.1:{server.port}")

@@ -260,6 +260,18 @@ def list_modules(place: Place) -> list[Path]:
     return [path for path in files if "migrations" not in path.parts and path.name != "__main__.py"]
 
 
+def test_its_mails_are_rendered_and_translated(place: Place) -> None:
+    (place.folder / "mail.py").write_text(
+        "from gatehouse._app.mail import SAMPLES, Site, render\n"
+        "site = Site(name='Acme', url='https://accounts.example.com', accent='#000000')\n"
+        "mail = {'recipient': 'a@example.com', 'message_id': 'x', 'sent_from': 'b@example.com', 'site': site}\n"
+        "for name, context in SAMPLES.items():\n"
+        "    print(render(name, language='de', context=context, **mail)['Subject'])\n"
+    )
+    done = place.call("mail.py")
+    assert "Neues Passwort wählen" in done.stdout.splitlines(), done.stderr
+
+
 def test_a_remedy_names_the_command_as_it_is_called_here(place: Place) -> None:
     done = place.flask("doctor")
     assert done.returncode == 1

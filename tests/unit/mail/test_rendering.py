@@ -235,9 +235,14 @@ def test_markup_is_shown_and_not_done() -> None:
     assert message["Subject"] == "Invitation to A & <B>"
 
 
-def test_a_name_from_right_to_left_is_isolated_from_its_surroundings() -> None:
-    assert "\u2068\u05e0\u05d5\u05e2\u05d4\u2069 invites you" in get_text(make(inviter="\u05e0\u05d5\u05e2\u05d4"))
-    assert "\u2068" not in get_text(make(inviter="Noa"))
+def test_a_name_from_right_to_left_is_isolated_in_the_text_and_as_it_is_in_headers() -> None:
+    name = "\u05e0\u05d5\u05e2\u05d4"
+    message = make(inviter=name, site=Site(name=name, url=SITE.url, accent=SITE.accent))
+    text = " ".join(get_text(message).split())
+    assert f"\u2068{name}\u2069 invites you to create an account at \u2068{name}\u2069 with" in text
+    assert message["Subject"] == f"Invitation to {name}"
+    assert message["From"].addresses[0].display_name == name
+    assert "\u2068" not in get_text(make())
 
 
 def test_emoji_stay_whole() -> None:
