@@ -102,8 +102,10 @@ def delete_with_data(user: User) -> None:
     guesses.forget(user.email)
     for email in (OutboxMessage.recipient, Invitation.email, Registration.email):
         connection.execute(sa.delete(email.class_).where(email == user.email))
-    about = sa.or_(AuditEntry.actor_id == user.id, AuditEntry.target == str(user.id))
-    connection.execute(sa.update(AuditEntry).where(about).values(ip=None))
+    # What others did to the user keeps where those were.
+    of_nobody_else = sa.and_(AuditEntry.actor_id.is_(None), AuditEntry.target == str(user.id))
+    own = sa.or_(AuditEntry.actor_id == user.id, of_nobody_else)
+    connection.execute(sa.update(AuditEntry).where(own).values(ip=None))
     connection.execute(sa.delete(User).where(User.id == user.id))
 
 

@@ -4,6 +4,8 @@
 (() => {
   const notice = document.getElementById("notice");
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  // The same page may be open already when another mail's link is.
+  addEventListener("hashchange", () => location.reload());
   // The address bar, the history and whoever looks over a shoulder need it no longer.
   history.replaceState(null, "", location.pathname);
 
