@@ -208,13 +208,27 @@ def be_given_a_password(app: Flask, user: Any, _signed_in: Browser, _admin: Brow
         users.reset_password(user.id, password=None, actor=Actor.system())
 
 
+def have_another_address(app: Flask, user: Any, _signed_in: Browser, _admin: Browser) -> None:
+    # As no call of ours does it, which would void the link besides.
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(email="other@example.com"))
+
+
 def be_deleted(_app: Flask, user: Any, _signed_in: Browser, admin: Browser) -> None:
     assert admin.delete(f"/api/v1/users/{user.id}").status_code == 204
 
 
 @pytest.mark.parametrize(
     "happen",
-    [change_password, sign_in_later, deactivate, deactivate_and_activate, be_given_a_password, be_deleted],
+    [
+        change_password,
+        sign_in_later,
+        deactivate,
+        deactivate_and_activate,
+        be_given_a_password,
+        have_another_address,
+        be_deleted,
+    ],
 )
 def test_a_link_is_void_once_the_account_changed_or_its_owner_got_in_without_it(
     app: Flask,
