@@ -137,7 +137,7 @@ def finish(mail: ClaimedMail, state: str, *, error: str | None = None) -> bool:
 
     What it says is forgotten, unless it was given up and may be sent again.
     """
-    values = {"state": state, "finished_at": now(), "last_error": _cut(error)}
+    values: dict[str, Any] = {"state": state, "finished_at": now(), "last_error": _cut(error), "lease": None}
     if state != DEAD:
         values["sealed_context"] = ""
     with transaction():
@@ -155,7 +155,7 @@ def put_off(mail: ClaimedMail, *, error: str) -> str | None:
     longest = min(RETRY_MAX_SECONDS, RETRY_SECONDS * 2 ** min(mail.attempts - 1, 20))
     pause = datetime.timedelta(seconds=random.uniform(0, longest))  # noqa: S311 - no secret hangs on it
     state = WAITING if instant < mail.give_up_at else DEAD
-    values: dict[str, Any] = {"state": state, "last_error": _cut(error)}
+    values: dict[str, Any] = {"state": state, "last_error": _cut(error), "lease": None}
     values |= {"due_at": instant + pause} if state == WAITING else {"finished_at": instant}
     with transaction():
         return state if _change(mail, values) else None

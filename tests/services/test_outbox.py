@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,19 +12,25 @@ import sqlalchemy as sa
 from app.extensions import db, get_mail_signal, transaction
 from app.mail import MailRefused, MailUnavailable
 from app.models import OutboxMessage
-from app.services import deliveries, outbox
+from app.security import Actor, unseal
+from app.services import deliveries, mails, outbox
+from gatehouse.testing import Browser, Mailbox
+from tests.cli.conftest import Operator
 from tests.services.test_at_once import run_at_once
 
 if TYPE_CHECKING:
-    import uuid
+    from collections.abc import Callable
     from email.message import EmailMessage
+    from pathlib import Path
 
     from flask import Flask
 
-    from gatehouse.testing import Clock, Mailbox
+    from gatehouse.testing import Clock, Factory
 
 LEASE_SECONDS = 30
 ADA = "ada@example.com"
+OTHER_KEY = "mWx3vN8Qk1rT6yUpZs9dFgHjKlBcVaEo2i5t7w0R4uXq"
+THIRD_KEY = "pLk9jH2gFd8sAq1wErT5yUiO3zXcVbN7mQaZwSxEdC6R"
 
 
 class FaultyTransport:
@@ -198,3 +206,190 @@ def test_a_mail_that_is_refused_is_given_up_at_once(app: Flask) -> None:
     assert deliver(app, FaultyTransport(MailRefused("550 no such user"))) == "dead"
     assert claim(app) is None
     assert read_rows(app)[0].last_error == "550 no such user"
+
+
+# --- what strangers ask for ---
+
+
+def ask(app: Flask, *, to: str = ADA, template: str = "verify_registration") -> None:
+    """Queue a mail as a stranger's request does."""
+    context = {"name": "", "password_hash": None, "stored_language": None} if template == "verify_registration" else {}
+    queue(app, template, to=to, **context)
+
+
+def test_strangers_get_so_many_mails_an_hour_to_one_address_and_the_last_link_stays_of_use(
+    make_app: Callable[..., Flask], clock: Clock, tmp_path: Path
+) -> None:
+    app = make_app(MAILS_PER_HOUR="3")
+    mailbox = Mailbox(app, tmp_path / "mail")
+    for _ in range(8):
+        ask(app)
+        clock.advance(60)
+    ask(app, to="grace@example.com")
+    assert mailbox.deliver() == ["sent"] * 3 + ["dropped"] * 5 + ["sent"]
+    assert len(mailbox.read(ADA)) == 3
+    assert use(app, mailbox.find_token(ADA))
+    # An hour after the first, one more goes; it is a window, not a block.
+    clock.advance(3600 - 8 * 60 + 1)
+    ask(app)
+    ask(app)
+    assert mailbox.deliver() == ["sent", "dropped"]
+
+
+def test_whoever_has_one_kind_of_mail_sent_keeps_nobody_from_another(
+    app: Flask, factory: Factory, mailbox: Mailbox
+) -> None:
+    factory.user(email=ADA)
+    for _ in range(7):
+        ask(app)
+    ask(app, template="reset_password")
+    assert mailbox.deliver() == ["sent"] * 5 + ["dropped"] * 2 + ["sent"]
+
+
+def test_of_a_crowd_of_requests_at_least_one_is_answered_in_whatever_order_they_are_prepared(app: Flask) -> None:
+    for number in range(6):
+        address = f"user{number}@example.com"
+        for _ in range(9):
+            ask(app, to=address)
+        states = [deliver(app, FaultyTransport()) for _ in range(9)]
+        assert 1 <= states.count("sent") <= 5, states
+
+
+def test_a_notice_that_nobody_asked_for_is_never_capped(app: Flask) -> None:
+    transport = FaultyTransport()
+    for _ in range(12):
+        queue(app)
+        assert deliver(app, transport) == "sent"
+
+
+def test_of_two_mails_that_overtake_each_other_the_later_one_has_the_link_that_works(app: Flask) -> None:
+    ask(app)
+    ask(app)
+    with app.app_context():
+        older, newer = sorted(outbox.list_due(10))
+        transport = FaultyTransport()
+        states = []
+        for mail_id in (newer, older):
+            mail = outbox.claim(mail_id, lease_seconds=LEASE_SECONDS)
+            assert mail is not None
+            outcome = deliveries.send(mail, transport)
+            assert outcome is not None
+            states.append(deliveries.note(mail, outcome))
+    assert states == ["sent", "dropped"]
+
+
+def test_a_mail_that_is_sent_again_shows_the_same_link_under_the_same_id(app: Flask, clock: Clock) -> None:
+    ask(app)
+    lost = FaultyTransport()
+    mail = claim(app)
+    assert mail is not None
+    with app.app_context():
+        # It arrived, and its sender died before that was noted.
+        assert deliveries.send(mail, lost) == deliveries.Outcome("sent")
+    clock.advance(LEASE_SECONDS + 1)
+    again = FaultyTransport()
+    assert deliver(app, again) == "sent"
+    assert [str(each["Message-ID"]) for each in lost.sent] == [str(each["Message-ID"]) for each in again.sent]
+    assert find_link(lost.sent[0]) == find_link(again.sent[0])
+
+
+def test_a_mail_to_nobody_is_dropped_and_what_it_said_is_forgotten(app: Flask) -> None:
+    ask(app, template="reset_password")
+    assert deliver(app, FaultyTransport()) == "dropped"
+    (row,) = read_rows(app)
+    assert row.sealed_context == ""
+    assert row.last_error == "There is nobody to send it to, or nothing left to say."
+
+
+def test_nothing_of_a_link_is_stored_in_the_clear_or_logged(app: Flask, capfd: pytest.CaptureFixture[str]) -> None:
+    ask(app)
+    transport = FaultyTransport(MailUnavailable("away"))
+    assert deliver(app, transport) == "waiting"
+    (row,) = read_rows(app)
+    with app.app_context():
+        link = json.loads(unseal(row.sealed_context))["context"]["link"]
+    token = link.partition("#token=")[2]
+    assert len(token) > 40
+    assert token not in str(row)
+    shown = capfd.readouterr()
+    assert token not in shown.err + shown.out
+    assert ADA not in shown.err
+
+
+def test_a_mail_that_no_key_opens_is_given_up_with_a_word_on_what_to_do(
+    app: Flask, make_app: Callable[..., Flask]
+) -> None:
+    queue(app)
+    other = make_app(SECRET_KEY=OTHER_KEY)
+    assert deliver(other, FaultyTransport()) == "dead"
+    (row,) = read_rows(app)
+    assert "SECRET_KEY_FALLBACKS" in row.last_error
+    with app.app_context():
+        mails.retry(row.id, actor=Actor.system())
+    assert deliver(app, FaultyTransport()) == "sent"
+
+
+def test_a_mail_that_cannot_be_made_is_tried_again_and_does_not_tell_what_it_said(app: Flask) -> None:
+    queue(app, "no_such_template", secret="turnip")
+    assert deliver(app, FaultyTransport()) == "waiting"
+    assert "turnip" not in read_rows(app)[0].last_error
+
+
+# --- what administrators do ---
+
+
+def test_a_mail_that_is_retried_is_tried_for_as_long_as_a_new_one(app: Flask, clock: Clock) -> None:
+    queue(app)
+    clock.advance(80 * 3600)
+    assert deliver(app, FaultyTransport(MailUnavailable("away"))) == "dead"
+    (row,) = read_rows(app)
+    with app.app_context():
+        retried = mails.retry(row.id, actor=Actor.system())
+        with pytest.raises(mails.NotDead):
+            mails.retry(row.id, actor=Actor.system())
+        with pytest.raises(mails.MailNotFound):
+            mails.retry(uuid.uuid4(), actor=Actor.system())
+    assert (retried.state, retried.attempts, retried.finished_at) == ("waiting", 0, None)
+    clock.advance(71 * 3600)
+    assert deliver(app, FaultyTransport(MailUnavailable("away"))) == "waiting"
+    clock.advance(6 * 3600)
+    assert deliver(app, FaultyTransport()) == "sent"
+
+
+def test_what_waits_is_encrypted_under_the_new_key_so_that_the_old_one_can_go(
+    app: Flask, make_app: Callable[..., Flask], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mails, "ROWS_AT_ONCE", 2)
+    for _ in range(5):
+        queue(app)
+    assert deliver(app, FaultyTransport(MailRefused("no"))) == "dead"
+    queue(make_app(SECRET_KEY=THIRD_KEY))
+    new = make_app(SECRET_KEY=OTHER_KEY, SECRET_KEY_FALLBACKS=environ["SECRET_KEY"])
+    queue(new)
+    assert rotate(new) == {"current": 1, "rotated": 5, "unreadable": 1}
+    assert rotate(new)["rotated"] == 0
+    alone = make_app(SECRET_KEY=OTHER_KEY)
+    assert [deliver(alone, FaultyTransport()) for _ in range(5)] == ["sent"] * 5
+    assert claim(alone) is None
+    assert sorted(row.state for row in read_rows(app)) == ["dead"] * 2 + ["sent"] * 5
+
+
+def rotate(app: Flask) -> dict[str, int]:
+    """Do what ``flask keys rotate`` does."""
+    result = Operator(app).run("keys", "rotate", "--json")
+    counted: dict[str, int] = json.loads(result.stdout)
+    assert result.exit_code == (1 if counted["unreadable"] else 0)
+    return counted
+
+
+def use(app: Flask, token: str) -> bool:
+    """Say whether a token that verifies an address works."""
+    response = Browser(app).post("/api/v1/auth/email/verify", {"token": token})
+    return response.status_code == 204
+
+
+def find_link(mail: EmailMessage) -> str:
+    """Return the link in a mail."""
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return next(line for line in str(body.get_content()).splitlines() if "#token=" in line)
