@@ -19,7 +19,7 @@ from app.services.admins import LastAdmin
 from app.services.sessions import SessionNotFound
 from app.services.user_data import UserInUse
 
-_ABOUT: Final = ExportOutput(only=("user", "sessions", "extensions", "left_out"))
+_ABOUT: Final = ExportOutput(exclude=("audit",))
 _ENTRIES: Final = AuditEntryOutput(many=True)
 
 blueprint = Blueprint("me", __name__, url_prefix="/api/v1/users/me", description="The caller's own account")
@@ -68,6 +68,7 @@ def export_me() -> Response:
     # the request's session has a connection, so that nobody waits for a second one while holding the first.
     entries = audit.list_entries_about(user_id)
     about: dict[str, Any] = user_data.export(user_id)._asdict()
+    about |= user_data.export_traces(user_id)._asdict()
     about |= {"user": accounts.get_user(user_id), "sessions": sessions.list_sessions(user_id)}
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined] # noqa: SLF001 - Flask's own way to it
     return Response(_write_export(app, user_id, _ABOUT.dump(about), entries), mimetype="application/json")

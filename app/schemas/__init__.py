@@ -19,6 +19,7 @@ from .mail import (
     InvitationInput,
     InvitationOutput,
     InvitationPageOutput,
+    LinkOutput,
     MailSignInProofInput,
     PasswordResetInput,
     ReauthenticateInput,
@@ -315,6 +316,9 @@ class ExportOutput(Output):
 
     user = fields.Nested(OwnUserOutput, required=True)
     sessions = fields.List(fields.Nested(SessionOutput), required=True)
+    mails = fields.List(fields.Nested(OutboxMailOutput), required=True)
+    links = fields.List(fields.Nested(LinkOutput), required=True)
+    invitations = fields.List(fields.Nested(InvitationOutput), required=True)
     extensions = fields.Dict(
         keys=fields.String(),
         required=True,

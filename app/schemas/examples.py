@@ -63,6 +63,7 @@ EXAMPLES: Final[Mapping[str, Any]] = MappingProxyType(
         "password_change_required": False,
         "permissions": ["users:read"],
         "proof_of_work": None,
+        "purpose": "reset_password",
         "q": "ada",
         "ratelimit": "ok",
         "remember": True,

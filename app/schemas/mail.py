@@ -93,3 +93,12 @@ class EmailChangeInput(Input):
     """The address that the account is to have."""
 
     new_email = Email(required=True)
+
+
+class LinkOutput(Output):
+    """A mailed link that still works: what it is for, and for how long."""
+
+    purpose = fields.String(required=True)
+    email = fields.String(required=True)
+    created_at = Instant(required=True)
+    expires_at = Instant(required=True)

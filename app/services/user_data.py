@@ -1,7 +1,7 @@
 """What others store about a user: what becomes of it with the user, and what the user's export says."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, cast
 
@@ -11,7 +11,16 @@ from app.database import ReferenceRefused, find_referring_table, list_referring_
 from app.extending import Extension, copy_json
 from app.extending.tables import find_owner
 from app.extensions import db, get_extensions, retried
-from app.models import AuditEntry, Invitation, OutboxMessage, Registration, User, list_product_tables, list_user_columns
+from app.models import (
+    AuditEntry,
+    Invitation,
+    MailToken,
+    OutboxMessage,
+    Registration,
+    User,
+    list_product_tables,
+    list_user_columns,
+)
 from app.utils import Conflict
 
 from . import guesses
@@ -42,6 +51,26 @@ def export(user_id: uuid.UUID) -> Export:
     answers = get_extensions().collect(lambda extension: extension.export_user, user_id, read=copy_json)
     silent = [each.name for each in get_extensions() if each.name not in answers and _is_asked(each)]
     return Export(answers, [*silent, *_list_unknown_tables()])
+
+
+class Traces(NamedTuple):
+    """What is stored about a user beside the account: mails, links that still work, invitations that they sent."""
+
+    mails: Sequence[OutboxMessage]
+    links: Sequence[MailToken]
+    invitations: Sequence[Invitation]
+
+
+@retried
+def export_traces(user_id: uuid.UUID) -> Traces:
+    """Return what is stored about a user beside the account, its sessions and the audit trail; no secret is in it."""
+    own_email = sa.select(User.email).where(User.id == user_id).scalar_subquery()
+    with db.reading() as reading:
+        return Traces(
+            reading.scalars(sa.select(OutboxMessage).where(OutboxMessage.recipient == own_email)).all(),
+            reading.scalars(sa.select(MailToken).where(MailToken.user_id == user_id)).all(),
+            reading.scalars(sa.select(Invitation).where(Invitation.inviter_id == user_id)).all(),
+        )
 
 
 @retried

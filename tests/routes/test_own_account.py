@@ -170,12 +170,22 @@ def test_many_who_sign_in_at_once_have_no_more_sessions(
 def test_the_export_holds_everything_about_the_caller_and_no_secret(user_browser: Browser, user: Any) -> None:
     user_browser.patch(ME, {"name": "Ada"})
     export = user_browser.get(f"{ME}/export")
-    assert export.get_json().keys() == {"user", "sessions", "extensions", "left_out", "audit"}
+    assert export.get_json().keys() == {
+        "user",
+        "sessions",
+        "mails",
+        "links",
+        "invitations",
+        "extensions",
+        "left_out",
+        "audit",
+    }
     assert export.get_json()["user"]["email"] == user.email
     actions = [entry["action"] for entry in export.get_json()["audit"]]
     assert actions == ["user.created", "session.started", "user.renamed"]
     assert "argon2" not in export.text
     assert "token" not in export.text
+    assert [mail["template"] for mail in export.get_json()["mails"]] == ["new_device"]
 
 
 @pytest.fixture
