@@ -1,6 +1,6 @@
 """Ask the real server for addresses that have an account and for such that have none, in turn, and compare the answers.
 
-    .venv/bin/python bench/enumeration.py --pairs 2000
+    .venv/bin/python -m bench.enumeration --pairs 2000
 
 Starts the server on one SQLite file, on a free port, in a folder of its own. For each call it prints whether status,
 body and headers were the same, and how well the time alone tells one kind from the other: the area under the ROC curve,
@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import functools
 import http.client
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
+from app import create_app
+from app.cli.migrations import upgrade_database
+from app.config import Settings
+from gatehouse.testing.factories import PASSWORD, Factory
 from gatehouse.testing.servers.product import Product
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-PASSWORD: Final = "turnip lantern gravel osprey"  # noqa: S105 - of accounts that live for a minute
 ACCOUNTS: Final = 50
 BOUNDS: Final = (0.45, 0.55)
 # What differs between any two answers.
@@ -124,12 +123,12 @@ def main() -> None:
             "GUESSES_MAX": "100",
             "LOG_LEVEL": "WARNING",
         }
-        flask = [sys.executable, "-m", "flask", "--app", "run"]
-        run = functools.partial(subprocess.run, cwd=ROOT, env=os.environ | environ, check=True, capture_output=True)
-        run([*flask, "db", "upgrade"])
+        app = create_app(Settings.from_environ(environ))
+        with app.app_context():
+            upgrade_database()
+        factory = Factory(app)
         for number in range(ACCOUNTS):
-            command = [*flask, "user", "create", f"known{number}@example.com", "--password-stdin"]
-            run(command, input=PASSWORD.encode())
+            factory.user(email=f"known{number}@example.com", password=PASSWORD)
         with Product(environ, folder=Path(folder)) as product:
             names = [arguments.only] if arguments.only else list(CALLS)
             results = [compare(Client(product.port), name, pairs=arguments.pairs) for name in names]
