@@ -56,6 +56,18 @@ def test_five_wrong_tries_end_a_code_and_not_the_link(user: Any, browser: Browse
     assert use_link(browser, token).status_code == 200
 
 
+def test_strangers_use_up_none_of_the_tries_of_the_browser_that_asked(
+    app: Flask, user: Any, browser: Browser, mailbox: Mailbox
+) -> None:
+    _, code = ask_and_read(browser, mailbox, user.email)
+    stranger = Browser(app)
+    ask(stranger, "nobody@example.com")
+    for other in (stranger, Browser(app)):
+        for _ in range(4):
+            assert_wrong_code(type_code(other, user.email, change(code)))
+    assert type_code(browser, user.email, code).status_code == 200
+
+
 def test_of_many_wrong_codes_at_once_five_are_tried(app: Flask, user: Any, browser: Browser, mailbox: Mailbox) -> None:
     _, code = ask_and_read(browser, mailbox, user.email)
     body = {"email": user.email, "code": change(code)}
