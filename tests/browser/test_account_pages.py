@@ -58,7 +58,12 @@ class Site:
 @pytest.fixture
 def site(environ: dict[str, str], tmp_path: Path) -> Iterator[Site]:
     mails = tmp_path / "mails"
-    changes = {"EMAIL_VERIFICATION": "required", "MAIL_URL": f"file:{mails}", "SITE_NAME": "Acme"}
+    changes = {
+        "SIGN_IN_METHODS": "password,mail_link",
+        "EMAIL_VERIFICATION": "required",
+        "MAIL_URL": f"file:{mails}",
+        "SITE_NAME": "Acme",
+    }
     product = Product(environ | changes, folder=tmp_path)
     product.environ["PUBLIC_URL"] = product.url
     with product, open_page(product.url) as page:
@@ -92,6 +97,21 @@ def test_a_person_begins_an_account_and_chooses_a_new_password(site: Site) -> No
     assert site.post("/auth/login", {"email": ADA, "password": PASSWORD}) == 401
     assert site.post("/auth/login", {"email": ADA, "password": "saddle copper lagoon whistle"}) == 200
     assert complaints == []
+
+
+def test_a_person_signs_in_by_a_mailed_link_in_the_browser_that_asked(site: Site) -> None:
+    page = site.page
+    assert site.post("/auth/register", {"email": ADA, "password": PASSWORD}) == 202
+    site.open_link("verify")
+    press(page, "Verify the address")
+    expect(page.get_by_text("Your address is verified.")).to_be_visible()
+    assert site.post("/auth/mail-sign-in", {"email": ADA}) == 202
+    site.open_link("sign-in")
+    me = f"{site.product.url}/api/v1/users/me"
+    assert page.request.get(me).status == 401, "to open the link is not to use it"
+    press(page, "Sign in")
+    expect(page.get_by_text("You are signed in.")).to_be_visible()
+    assert page.request.get(me).json()["email"] == ADA
 
 
 def test_what_is_wrong_is_said_in_words_and_nothing_typed_is_lost(site: Site) -> None:
