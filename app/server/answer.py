@@ -60,6 +60,8 @@ class Answer:
             self.is_cut = self.is_cut or outgoing.is_broken or outgoing.sent > self._sent_before
             if self.is_cut:
                 logger.exception("an answer was cut off")
+                if self._response is not None and not self._response.chunked:
+                    self._connection.reset_on_close()
             else:
                 outgoing.clear()
                 outgoing.sendall(refuse(error))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    import socket
-
     from .answer import Answer
     from .receiver import RequestReceiver
 
@@ -105,6 +106,15 @@ class Connection:
     def is_idle(self) -> bool:
         """Whether no request has begun."""
         return self.state is State.RECEIVING and not self.receiver.size and not self.receiver.has_head
+
+    def reset_on_close(self) -> None:
+        """Have closing reset the connection, which tells its client that the answer is not whole.
+
+        By HTTP/1.0, which proxies may speak, an answer of unknown length ends with its connection: one that is cut off
+        would look whole.
+        """
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def wait_for(self, state: State, seconds: float) -> None:
         """Wait for the client in ``state`` for up to ``seconds`` from now."""
