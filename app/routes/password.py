@@ -19,6 +19,7 @@ from app.security import (
 )
 from app.services import recovery
 from app.services.mail_tokens import InvalidToken
+from app.services.sign_in_methods import SignInMethodOff
 
 blueprint = Blueprint(
     "password", __name__, url_prefix="/api/v1/auth/password", description="Forgotten passwords, reset by mail"
@@ -28,7 +29,7 @@ blueprint = Blueprint(
 @blueprint.route("/forgot", methods=["POST"])
 @blueprint.response(202, AcceptedOutput)
 @blueprint.arguments(AddressInput)
-@blueprint.raises(ProofOfWorkRequired)
+@blueprint.raises(SignInMethodOff, ProofOfWorkRequired)
 @rate_limit("RATELIMIT_MAIL", by=address, when=is_our_page)
 @requires_work
 @public
@@ -41,7 +42,7 @@ def forget_password(body: dict[str, Any]) -> Any:
 @blueprint.route("/reset", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(PasswordResetInput)
-@blueprint.raises(InvalidToken, WeakPassword, HashingBusy, OutcomeOpen)
+@blueprint.raises(SignInMethodOff, InvalidToken, WeakPassword, HashingBusy, OutcomeOpen)
 @rate_limit("RATELIMIT_TOKEN", by=address, failures_only=InvalidToken, when=is_our_page)
 @public
 def reset_password(body: dict[str, Any]) -> Response:

@@ -24,6 +24,7 @@ from app.services.accounts import EmailTaken, UserNotFound
 from app.services.admins import LastAdmin
 from app.services.cursors import InvalidCursor
 from app.services.roles import RoleNotFound, UngrantablePermission
+from app.services.sign_in_methods import SignInMethodOff
 from app.services.user_data import UserInUse
 from app.services.users import TargetOutranksActor
 
@@ -63,7 +64,7 @@ def get_user(user_id: uuid.UUID) -> Any:
 @blueprint.route("/<uuid:user_id>", methods=["PATCH"])
 @blueprint.response(200, UserOutput)
 @blueprint.arguments(UserUpdateInput)
-@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin)
+@blueprint.raises(UserNotFound, TargetOutranksActor, LastAdmin, SignInMethodOff)
 @requires("users:write")
 def update_user(body: dict[str, Any], user_id: uuid.UUID) -> Any:
     """Change a user's name, whether the account is active, or whether its password has to be changed."""
@@ -123,7 +124,7 @@ def end_sessions(user_id: uuid.UUID) -> Response:
 
 @blueprint.route("/<uuid:user_id>/password-reset", methods=["POST"])
 @blueprint.response(202, AcceptedOutput)
-@blueprint.raises(UserNotFound, TargetOutranksActor)
+@blueprint.raises(UserNotFound, TargetOutranksActor, SignInMethodOff)
 @requires("users:write")
 def mail_password_reset(user_id: uuid.UUID) -> Any:
     """Mail a user a link to choose a new password; one who is not active gets none."""

@@ -21,6 +21,7 @@ from .mail_tokens import NOT_ME, InvalidToken, add_token, find_token, revoke_tok
 from .outbox import Prepared, QueuedMail, make_link
 from .passwords import refuse_former_password
 from .sessions import delete_sessions
+from .sign_in_methods import PASSWORD, refuse_unless_on
 from .users import get_target
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,11 @@ def request_reset(*, email: str, asked_in: str) -> None:
     """Mail an address a link to choose a new password, if an account has it; nobody learns whether one does.
 
     ``asked_in`` is the language of the request.
+
+    Raises:
+        SignInMethodOff: nobody signs in by a password here.
     """
+    refuse_unless_on(PASSWORD)
     with transaction():
         outbox.queue("reset_password", to=email, language=asked_in)
 
@@ -45,7 +50,9 @@ def mail_reset(user_id: uuid.UUID, *, actor: Actor) -> None:
     Raises:
         UserNotFound: there is none.
         TargetOutranksActor: the user may do what the actor may not.
+        SignInMethodOff: nobody signs in by a password here.
     """
+    refuse_unless_on(PASSWORD)
     with transaction():
         user = get_target(user_id, actor)
         queue_reset(user)
@@ -80,7 +87,9 @@ def reset_password(*, token: object, new_password: str, client: Client) -> str:
     Raises:
         InvalidToken: it proves nothing, or somebody signed in, or the address changed, since it was asked for.
         WeakPassword: with the reason.
+        SignInMethodOff: nobody signs in by a password here.
     """
+    refuse_unless_on(PASSWORD)
     with db.reading() as reading:
         found = find_token(reading, token, RESET)
         user = reading.get(User, found.user_id) if found else None
@@ -142,11 +151,12 @@ def reject_change(*, token: object, client: Client) -> None:
 
 
 def queue_reset(user: User) -> None:
-    """Mail a user, in the current transaction, a link to choose a new password.
+    """Mail a user, in the current transaction, a link to choose a new password, where people sign in by one.
 
     Nobody can use up such mails by asking for many: they are not those that anybody can ask for.
     """
-    outbox.queue("set_password", to=user.email, language=user.language)
+    if PASSWORD in get_settings().sign_in_methods:
+        outbox.queue("set_password", to=user.email, language=user.language)
 
 
 def _may_reset(user: User, *, email: str, asked_at: datetime.datetime) -> bool:

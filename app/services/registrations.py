@@ -18,7 +18,6 @@ from .mail_tokens import InvalidToken, add_token, hash_token, make_token, revoke
 from .outbox import Prepared, QueuedMail, make_link
 from .recovery import queue_reset
 from .sessions import delete_sessions
-from .sign_in_methods import PASSWORD
 
 
 @retried
@@ -124,8 +123,7 @@ def verify_address(user: User, *, caller_id: uuid.UUID | None) -> None:
         user.password_hash = None
         delete_sessions(user.id)
         revoke_tokens(user.id)
-        if PASSWORD in get_settings().sign_in_methods:
-            queue_reset(user)
+        queue_reset(user)
 
 
 def _renew_registration(

@@ -22,6 +22,7 @@ from .mail_tokens import revoke_tokens
 from .pages import Listing, Page
 from .roles import read_role, refuse_ungrantable
 from .sessions import ACCOUNT_COLUMNS, delete_sessions
+from .sign_in_methods import PASSWORD, refuse_unless_on
 from .user_data import delete_with_data, refuse_use
 
 SORTS: Final = Sort.make_all(User.created_at, User.email, User.name, key=User.id)
@@ -168,7 +169,10 @@ def update_user(user_id: uuid.UUID, *, changes: Mapping[str, object], actor: Act
         UserNotFound: there is none.
         TargetOutranksActor: the user may do what the actor may not.
         LastAdmin: nobody could administer afterwards.
+        SignInMethodOff: a new password is required, and nobody signs in by one here.
     """
+    if changes.get("is_password_change_required"):
+        refuse_unless_on(PASSWORD)
     with transaction():
         lock_admins()
         user = get_target(user_id, actor)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
-from app.extensions import db
-from app.models import User
+from app.extensions import db, transaction
+from app.models import MailToken, User
 from gatehouse.testing.factories import PASSWORD, Browser
 from gatehouse.testing.mailbox import Mailbox
 
@@ -249,6 +250,15 @@ def test_a_link_runs_out_after_a_day(user_browser: Browser, mailbox: Mailbox, cl
     assert_invalid(user_browser.post(VERIFY, {"token": token}))
 
 
+def test_a_request_that_waited_for_as_long_as_its_link_works_mails_nothing(
+    user_browser: Browser, mailbox: Mailbox, clock: Clock
+) -> None:
+    user_browser.post(CHANGE, {"new_email": NEW_EMAIL})
+    clock.advance(24 * 3600)
+    mailbox.deliver()
+    assert mailbox.read(NEW_EMAIL) == []
+
+
 def test_a_link_to_reset_the_password_is_void_once_the_address_changed(
     app: Flask, user: Any, user_browser: Browser, link: str, mailbox: Mailbox
 ) -> None:
@@ -258,6 +268,19 @@ def test_a_link_to_reset_the_password_is_void_once_the_address_changed(
     body = {"token": mailbox.find_token(user.email), "new_password": "marble anchor violet thimble"}
     user_browser.post(VERIFY, {"token": link})
     assert_invalid(stranger.post("/api/v1/auth/password/reset", body))
+    with app.app_context():
+        left = db.session.scalars(sa.select(MailToken.purpose).where(MailToken.user_id == user.id)).all()
+        assert set(left) == {"not_me"}
+
+
+def test_a_user_who_was_deactivated_in_whatever_way_takes_no_address(
+    app: Flask, user: Any, user_browser: Browser, link: str
+) -> None:
+    # As no call of ours does it, which would void the link besides.
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(is_active=False))
+    assert_invalid(user_browser.post(VERIFY, {"token": link}))
+    assert find_email(app, user) == user.email
 
 
 def test_strangers_who_guessed_at_the_address_before_keep_nobody_out(

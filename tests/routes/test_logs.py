@@ -84,6 +84,10 @@ def test_nothing_secret_is_logged_at_debug(log: Log, app: Flask, factory: Factor
     browser.post("/api/v1/auth/login", {"email": user.email, "password": "a wrong password"})
     browser.post("/api/v1/auth/register", {"email": user.email, "password": PASSWORD})
     browser.post("/api/v1/auth/password/change", {"current_password": PASSWORD, "new_password": other})
+    token = "a-token-that-was-mailed-to-somebody"
+    for path in ("password/reset", "email/verify", "not-me"):
+        body = {"token": token} | ({"new_password": other} if path == "password/reset" else {})
+        browser.post(f"/api/v1/auth/{path}", body)
     browser.client.patch("/api/v1/users/me", data=b'{"password": "in a broken body', content_type="application/json")
     with app.app_context():
         stored = accounts.get_user(user.id).password_hash
@@ -93,6 +97,7 @@ def test_nothing_secret_is_logged_at_debug(log: Log, app: Flask, factory: Factor
         other,
         "a wrong password",
         "in a broken body",
+        token,
         browser.csrf_token(),
         stored,
         *browser.cookies.values(),

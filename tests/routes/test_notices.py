@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.extensions import db, transaction
 from app.models import AuditEntry, MailToken, User
 from gatehouse.testing.factories import PASSWORD, Browser
 
@@ -242,6 +242,17 @@ def test_a_notice_to_whoever_took_the_account_over_that_was_not_sent_yet_brings_
     before = len(mailbox.read("thief@example.com"))
     mailbox.deliver()
     assert len(mailbox.read("thief@example.com")) == before
+
+
+def test_a_notice_that_was_not_sent_yet_is_not_told_to_who_has_the_address_by_then(
+    app: Flask, factory: Factory, user: Any, mailbox: Mailbox
+) -> None:
+    Browser(app).post(LOGIN, {"email": user.email, "password": PASSWORD})
+    # As no call of ours does it without telling the former address.
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(email="other@example.com"))
+    factory.user(email=user.email)
+    assert mailbox.deliver() == ["dropped"]
 
 
 def test_an_address_that_another_account_has_meanwhile_stays_theirs_and_the_present_one_is_mailed_nothing(

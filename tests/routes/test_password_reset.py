@@ -182,7 +182,8 @@ def test_a_link_for_something_else_resets_no_password(
     user_browser.post("/api/v1/auth/email/change", {"new_email": "new@example.com"})
     user_browser.post("/api/v1/auth/password/change", {"current_password": PASSWORD, "new_password": NEW})
     mailbox.deliver()
-    assert_invalid(reset(Browser(app), mailbox.find_token(user.email)))
+    for password in (NEW, "short"):
+        assert_invalid(reset(Browser(app), mailbox.find_token(user.email), password))
 
 
 def change_password(_app: Flask, _user: Any, signed_in: Browser, _admin: Browser) -> None:
@@ -329,6 +330,28 @@ def test_nothing_that_is_stored_shows_the_link(app: Flask, link: str) -> None:
     with app.app_context():
         for table in (MailToken.__table__, OutboxMessage.__table__):
             assert link not in str(db.session.execute(sa.select(table)).all())
+
+
+def test_where_nobody_signs_in_by_a_password_none_is_reset_or_required(
+    make_app: Callable[..., Flask], factory: Factory, user: Any, admin: Any, tmp_path: Path
+) -> None:
+    admin_browser = factory.sign_in(admin)
+    app = make_app(SIGN_IN_METHODS="mail_link")
+    administrator = Browser(app)
+    administrator.client.set_cookie("session", admin_browser.cookies["session"])
+    answers = [
+        Browser(app).post(FORGOT, {"email": user.email}),
+        reset(Browser(app), "x" * 43),
+        administrator.post(f"/api/v1/users/{user.id}/password-reset"),
+        administrator.patch(f"/api/v1/users/{user.id}", {"password_change_required": True}),
+    ]
+    assert [(answer.status_code, answer.get_json()["code"]) for answer in answers] == [(403, "sign_in_method_off")] * 4
+    # "This was not me" works all the same; its owner signs in by mail then.
+    factory.sign_in(user)
+    mailbox = Mailbox(app, tmp_path / "mail")
+    mailbox.deliver()
+    assert Browser(app).post("/api/v1/auth/not-me", {"token": mailbox.find_token(user.email)}).status_code == 204
+    assert mailbox.deliver() == []
 
 
 # --- sent by an administrator ---
