@@ -42,8 +42,9 @@ BREATH_SECONDS: Final = 0.05
 class Outage:
     """Whether something is away: one line in the log when that changes, and ever longer pauses while it is."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, *, begun: str, over: str) -> None:
+        self._begun = begun
+        self._over = over
         self._pause_seconds = 0.0
         self._paused_until = 0.0
         self._lock = threading.Lock()
@@ -64,7 +65,7 @@ class Outage:
             if self.is_pausing:
                 return
             if self.is_over:
-                logger.warning("%s is away: %s", self._what, reason)
+                logger.warning("%s: %s", self._begun, reason)
             self._pause_seconds = min(PAUSE_MAX_SECONDS, max(PAUSE_SECONDS, 2 * self._pause_seconds))
             self._paused_until = time.monotonic() + random.uniform(0.5, 1) * self._pause_seconds  # noqa: S311 - no secret
 
@@ -72,7 +73,7 @@ class Outage:
         """Note that it is there."""
         with self._lock:
             if not self.is_over:
-                logger.info("%s is back", self._what)
+                logger.info(self._over)
             self._pause_seconds = self._paused_until = 0.0
 
 
@@ -87,8 +88,8 @@ class Worker:
         self._target = str(target)
         self._transport = make_transport(target)
         self._lease_seconds = max(LEASE_MIN_SECONDS, LEASES_PER_DELIVERY * target.timeout_seconds)
-        self._database = Outage("the database")
-        self._mail_server = Outage("the mail server")
+        self._database = Outage(begun="the worker waits for the database", over="the worker goes on")
+        self._mail_server = Outage(begun="the mail server is away", over="the mail server is back")
         self._sending: set[Future[None]] = set()
         self._cleaning: Future[None] | None = None
         # Not all of them at once.
