@@ -80,13 +80,16 @@ class MariaDb(ServerProcess):
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def _initialize(self) -> None:
+    def _install(self) -> None:
         install = find_program("mariadb-install-db")
         assert install is not None
         self.run([
             install, "--no-defaults", f"--datadir={self.data}", "--auth-root-authentication-method=normal",
             "--skip-test-db", "--innodb-log-file-size=16M", f"--tmpdir={self.folder}",
         ])  # fmt: skip
+
+    def _initialize(self) -> None:
+        self.fill(self.data, self._install)
         self.start()
         self.administrate(
             f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'",

@@ -85,7 +85,7 @@ class Postgres(ServerProcess):
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def _initialize(self) -> None:
+    def _install(self) -> None:
         password_file = self.folder / "password"
         password_file.write_text(PASSWORD)
         self.give(password_file)
@@ -93,6 +93,9 @@ class Postgres(ServerProcess):
             self._programs / "initdb", "--pgdata", self.data, "--username", "postgres", "--pwfile", password_file,
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync",
         ])  # fmt: skip
+
+    def _initialize(self) -> None:
+        self.fill(self.data, self._install)
         self.allow("scram-sha-256")
         self.start()
         self.execute(

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from .waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 STOP_SECONDS = 20.0
 SHOWN_LINES = 100
 # Its input ends when the tests' process does, however that ended. SIGQUIT ends PostgreSQL's children too.
 WATCH = 'cat >/dev/null; kill -QUIT "$0"; sleep 2; kill -KILL "$0"; rm -rf "$1"'
+
+_templates: dict[str, Path] = {}  # folders to copy, by the servers' name
 
 
 class ServerMissing(Exception):
@@ -65,11 +67,10 @@ class ServerProcess:
     def __init__(self, name: str, system_user: str) -> None:
         self.name = name
         self._identity: dict[str, Any] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         if os.geteuid() == 0:
             account = pwd.getpwnam(system_user)
             self._identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        self.folder = self._make_folder(name)
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self._tree: list[int] = []
@@ -81,6 +82,20 @@ class ServerProcess:
         if self._identity:
             os.chown(path, self._identity["user"], self._identity["group"])
         return path
+
+    def fill(self, data: Path, make: Callable[[], object]) -> None:
+        """Have ``make`` fill the folder ``data``, for the first server of its name in this process; copy it for others.
+
+        Making it takes a second, and depends on nothing that servers of one name may differ in.
+        """
+        if self.name in _templates:
+            self.run(["cp", "-Rp", _templates[self.name], data])
+            return
+        make()
+        folder = self._make_folder(f"{self.name}-template")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.run(["cp", "-Rp", data, folder])
+        _templates[self.name] = folder / data.name
 
     def run(self, command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command as the server's user.
@@ -195,6 +210,12 @@ class ServerProcess:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.remove)
+
+    def _make_folder(self, name: str) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        if self._identity:
+            os.chown(folder, self._identity["user"], self._identity["group"])
+        return folder
 
     def _dismiss_watcher(self) -> None:
         if self._watcher is not None:
