@@ -6,16 +6,17 @@ import importlib
 import os
 import sys
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from app import clock as product_clock
-from app import create_app
+from app import create_app, secret_keys
 from app.config import Settings
 from app.extensions import limiter
+from app.guesses import estimate_guesses
 from app.security import passwords
 
 from .clock import Clock
@@ -105,6 +106,14 @@ def cheap_hashing() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "MEMORY_KIB", 8)
         patch.setattr(passwords, "PASSES", 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_keys() -> Iterator[None]:
+    """Estimate each secret key once: every application has the same, and the estimate takes a tenth of making one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secret_keys, "estimate_guesses", cache(estimate_guesses))
         yield
 
 
