@@ -108,14 +108,15 @@ def serve(environ: dict[str, str]) -> Callable[[Extension], Subject]:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The main module of the extension's package, still empty."""
     folder = tmp_path / "acme_words"
     folder.mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "acme_words", raising=False)
     (folder / "__init__.py").touch()
-    return folder / "__init__.py"
+    yield folder / "__init__.py"
+    sys.modules.pop("acme_words", None)
 
 
 def test_a_good_extension_breaks_no_rule(serve: Callable[[Extension], Subject], package: Path) -> None:
@@ -249,10 +250,12 @@ def test_a_table_with_its_indexes_is_one_change(tmp_path: Path) -> None:
 )
 @pytest.mark.every_database
 def test_a_migration_that_does_something_wrong_is_found(
-    up: str, down: str, said: list[str], environ: dict[str, str], make_database: Callable[..., str], tmp_path: Path
+    up: str, down: str, said: list[str], environ: dict[str, str], make_database: Callable[..., str], package: Path
 ) -> None:
-    (tmp_path / "0001_words.py").write_text(MIGRATION.format(up, down))
-    extension = make_extension(migrations=tmp_path)
+    migrations = package.parent / "migrations"
+    migrations.mkdir()
+    (migrations / "0001_words.py").write_text(MIGRATION.format(up, down))
+    extension = make_extension(migrations=migrations)
     url = make_database(is_migrated=False)
     app = create_app(Settings.from_environ(environ | {"DATABASE_URL": url}), [extension])
     faults = [fault for fault in list_faults(extension, lambda **_: app, {}) if "imported" not in fault]
