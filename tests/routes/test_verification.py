@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.extensions import db, transaction
 from app.models import Registration, User
+from app.services import registrations
+from app.services.outbox import QueuedMail
 from gatehouse.testing.factories import PASSWORD, Browser
 
 if TYPE_CHECKING:
@@ -126,6 +130,29 @@ def test_the_link_is_mailed_once_more_on_request(app: Flask, mailbox: Mailbox) -
     assert sign_in(app).status_code == 200
 
 
+def test_a_registration_that_ran_out_is_not_mailed_once_more(app: Flask, mailbox: Mailbox, clock: Clock) -> None:
+    register(app)
+    mailbox.deliver()
+    clock.advance(24 * 3600)
+    Browser(app).post(RESEND, {"email": EMAIL})
+    mailbox.deliver()
+    assert len(mailbox.read(EMAIL)) == 1
+
+
+def test_a_registration_that_is_prepared_after_a_newer_one_takes_no_place(app: Flask, clock: Clock) -> None:
+    """Of two that overtake each other the one that was asked for last begins the account."""
+    newer, older = clock.now(), clock.now() - datetime.timedelta(seconds=1)
+    with app.app_context():
+        made = []
+        for instant, name in ((newer, "newer"), (older, "older")):
+            context = {"name": name, "stored_language": None, "password_hash": None}
+            with transaction():
+                mail = QueuedMail(uuid.uuid4(), EMAIL, None, instant, context)
+                made.append(registrations.prepare_verify_registration(mail))
+        assert [prepared is not None for prepared in made] == [True, False]
+        assert db.session.scalars(sa.select(Registration.name)).all() == ["newer"]
+
+
 def test_nothing_is_mailed_where_nothing_waits(app: Flask, mailbox: Mailbox) -> None:
     assert Browser(app).post(RESEND, {"email": "nobody@example.com"}).status_code == 202
     mailbox.deliver()
@@ -160,6 +187,40 @@ def test_who_set_up_an_account_on_an_address_of_others_loses_it(
     assert verify(app, mailbox.find_token(user.email)).status_code == 204
     assert user_browser.get(ME).status_code == 401
     assert sign_in(app, email=user.email).status_code == 401
+
+
+def test_whoever_is_signed_in_to_another_account_saves_nothing_of_it(
+    app: Flask, mailbox: Mailbox, user: User, user_browser: Browser, admin_browser: Browser
+) -> None:
+    Browser(app).post(RESEND, {"email": user.email})
+    mailbox.deliver()
+    assert admin_browser.post(VERIFY, {"token": mailbox.find_token(user.email)}).status_code == 204
+    assert user_browser.get(ME).status_code == 401
+    assert sign_in(app, email=user.email).status_code == 401
+
+
+def test_links_that_they_had_mailed_to_themselves_take_it_nowhere(
+    app: Flask, mailbox: Mailbox, user: User, user_browser: Browser
+) -> None:
+    assert user_browser.post("/api/v1/auth/email/change", {"new_email": "squatter@example.com"}).status_code == 202
+    Browser(app).post(RESEND, {"email": user.email})
+    mailbox.deliver()
+    assert verify(app, mailbox.find_token(user.email)).status_code == 204
+    assert verify(app, mailbox.find_token("squatter@example.com")).get_json()["code"] == "invalid_token"
+
+
+@pytest.mark.parametrize("changed", [{"is_active": False}, {"email": "other@example.com"}])
+def test_a_link_that_was_made_just_before_the_account_changed_verifies_nothing(
+    app: Flask, mailbox: Mailbox, user: User, changed: dict[str, Any]
+) -> None:
+    """Whoever changes an account voids the links that are stored, and not those that the worker is storing."""
+    Browser(app).post(RESEND, {"email": user.email})
+    mailbox.deliver()
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(**changed))
+    assert verify(app, mailbox.find_token(user.email)).get_json()["code"] == "invalid_token"
+    with app.app_context():
+        assert db.session.get_one(User, user.id).email_verified_at is None
 
 
 def test_addresses_of_other_domains_are_refused_before_anything_is_looked_up(make_app: Callable[..., Flask]) -> None:
