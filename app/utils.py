@@ -42,6 +42,10 @@ class Message(str):
         message.parameters = parameters
         return message
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str, str], dict[str, Any]]:
+        """Say what a copy is made of: flask-smorest copies what describes a view, the checks of its fields included."""
+        return (str(self), self.code), dict(self.parameters)
+
 
 class AppError(Exception):
     """A refusal with a name, answered as an RFC 9457 problem.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from marshmallow import ValidationError, fields
 
 from app.schemas import Changes, Input
+from app.utils import Message
 
 
 class MadeInput(Input):
@@ -28,3 +31,8 @@ def test_changes_are_checked_as_what_they_change() -> None:
         ChangedInput().load({"name": 1})
     with pytest.raises(ValidationError, match="Unknown field"):
         ChangedInput().load({"size": 1})
+
+
+def test_a_message_is_copied_with_its_code() -> None:
+    made = copy.deepcopy(Message("Use at most 9 tags.", "too_many", max=9))
+    assert (made, made.code, made.parameters) == ("Use at most 9 tags.", "too_many", {"max": 9})
