@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -107,9 +108,19 @@ def _find_extension(name: str, faults: list[str]) -> Extension | None:
             faults.append(f"{name}: its package cannot be imported, it needs {error.name}: install that too")
         return None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is the extension's fault
-        faults.append(f"{name}: its package cannot be imported: {type(error).__name__}: {_shorten(error)}")
+        told = f"{_find_place(error, name)}{type(error).__name__}: {_shorten(error)}"
+        faults.append(f"{name}: its package cannot be imported: {told}")
         return None
     return _get_object(package, name, faults)
+
+
+def _find_place(error: BaseException, name: str) -> str:
+    """Return the file and line of the package ``name`` in which ``error`` came about, or nothing."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if name in path.parts:
+            return f"{path.parent.name}/{path.name}:{frame.lineno}: "
+    return ""
 
 
 def _shorten(error: BaseException) -> str:

@@ -92,8 +92,8 @@ def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
     ("text", "fault"),
     [
         ("import nowhere_at_all", "cannot be imported, it needs nowhere_at_all"),
-        ("raise RuntimeError('half\\nway')", "cannot be imported: RuntimeError: half way"),
-        ("raise SystemExit('bye')", "cannot be imported: SystemExit: bye"),
+        ("\nraise RuntimeError('half\\nway')", "acme_faulty/__init__.py:2: RuntimeError: half way"),
+        ("raise SystemExit('bye')", "acme_faulty/__init__.py:1: SystemExit: bye"),
         ("", "has no extension: write extension = Extension(…)"),
         ("extension = 7", "its extension is a int"),
         (
