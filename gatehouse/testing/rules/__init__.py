@@ -31,6 +31,12 @@ from .operations import (
     find_undocumented,
     find_unguarded,
 )
+from .operators import (
+    find_failing_health,
+    find_undocumented_settings,
+    find_unused_limits,
+    find_wrong_defaults,
+)
 from .subject import Subject
 from .users import find_wrong_deletions, find_wrong_descriptions, find_wrong_exports
 
@@ -44,10 +50,14 @@ DECLARED: Final[Sequence[Callable[[Extension], Iterator[str]]]] = (
     find_missing_migrations,
     find_crowded_migrations,
     find_columns_without_default,
+    find_wrong_defaults,
+    find_undocumented_settings,
 )
 """What can be seen without an application."""
 
 SERVED: Final[Sequence[Callable[[Subject], Iterator[str]]]] = (
+    find_failing_health,  # the first, while there are no rows
+    find_unused_limits,
     find_unguarded,
     find_unchecked_permissions,
     find_undocumented,
