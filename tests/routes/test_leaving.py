@@ -13,11 +13,14 @@ from app.services import leaving
 from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Callable
 
+    import pytest
     from flask import Flask
 
     from gatehouse.testing.clock import Clock
+    from gatehouse.testing.mailbox import Mailbox
 
 ME = "/api/v1/users/me"
 UNDO = "/api/v1/auth/deletion/undo"
@@ -43,6 +46,8 @@ def list_mails(app: Flask) -> list[tuple[str, str]]:
 
 def test_an_account_goes_after_its_time_of_grace(app: Flask, factory: Factory, user: Any, clock: Clock) -> None:
     browser, other = factory.sign_in(user), factory.sign_in(user)
+    # In the trail this is of nobody, about the user.
+    assert Browser(app).post("/api/v1/auth/login", {"email": user.email, "password": "wrong"}).status_code == 401
     assert browser.delete(ME).status_code == 204
     assert [each.get(ME).status_code for each in (browser, other)] == [401, 401]
     again = Browser(app).post("/api/v1/auth/register", {"email": user.email, "password": PASSWORD})
@@ -74,6 +79,31 @@ def test_its_owner_is_told_when_and_can_undo_it(app: Flask, user: Any, user_brow
     clock.advance(GRACE_SECONDS + 60)
     assert delete_due(app) == 0
     assert sign_in(app, user) is not None
+
+
+def test_whoever_undoes_it_while_the_due_are_looked_up_stays(
+    app: Flask, user: Any, user_browser: Browser, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_browser.delete(ME)
+    clock.advance(GRACE_SECONDS + 60)
+    browser, list_due = sign_in(app, user), leaving._list_due
+
+    def list_due_and_be_late() -> list[uuid.UUID]:
+        due = list_due()
+        assert browser.post(UNDO, {}).status_code == 204
+        return due
+
+    monkeypatch.setattr(leaving, "_list_due", list_due_and_be_late)
+    assert delete_due(app) == 0
+    assert sign_in(app, user) is not None
+
+
+def test_links_that_were_mailed_before_are_void(app: Flask, user_browser: Browser, mailbox: Mailbox) -> None:
+    user_browser.post("/api/v1/auth/email/change", {"new_email": "new@example.com"})
+    mailbox.deliver()
+    assert user_browser.delete(ME).status_code == 204
+    used = Browser(app).post("/api/v1/auth/email/verify", {"token": mailbox.find_token("new@example.com")})
+    assert (used.status_code, used.get_json()["code"]) == (422, "invalid_token")
 
 
 def test_an_administrator_who_leaves_is_not_counted_on(app: Flask, factory: Factory, clock: Clock) -> None:

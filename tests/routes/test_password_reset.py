@@ -244,6 +244,20 @@ def test_a_link_is_void_once_the_account_changed_or_its_owner_got_in_without_it(
     assert_invalid(reset(Browser(app), token))
 
 
+def test_a_link_is_void_when_its_owner_gets_in_while_the_password_is_hashed(
+    app: Flask, user: Any, browser: Browser, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hash_password = recovery.hash_new_password
+
+    def hash_slowly(*args: Any, **kwargs: Any) -> str:
+        assert can_sign_in(app, user, PASSWORD)
+        return hash_password(*args, **kwargs)
+
+    monkeypatch.setattr(recovery, "hash_new_password", hash_slowly)
+    assert_invalid(reset(browser, link))
+    assert can_sign_in(app, user, PASSWORD)
+
+
 def test_a_newer_link_voids_the_former(app: Flask, user: Any, browser: Browser, mailbox: Mailbox, link: str) -> None:
     newer = ask(browser, mailbox, user.email)
     assert_invalid(reset(browser, link))
