@@ -37,14 +37,14 @@ def get_account_page(page: str) -> Response:
     """Show the page that answers a mailed link; the link's token stays in the browser until a button is pressed."""
     if page not in PAGES:
         raise NotFound
-    language = get_language()
-    site = make_site(get_settings())
+    language, settings = get_language(), get_settings()
     text = flask.render_template(
         f"account/{page}.html",
         _=find_translations(language).gettext,
         language=language,
-        site=site,
-        min_length=get_settings().password_min_length,
+        site=make_site(settings),
+        min_length=settings.password_min_length,
+        has_passwords="password" in settings.sign_in_methods,
     )
     response = Response(text, mimetype="text/html", headers={"Content-Security-Policy": PAGE_CONTENT_SECURITY_POLICY})
     # The page is the same for everybody who asks in this language; its address has no token in it.

@@ -7,7 +7,7 @@ from flask_login import current_user
 
 from app.http.openapi import Blueprint
 from app.http.requests import get_client, get_language
-from app.ratelimit import address, rate_limit
+from app.ratelimit import OutcomeOpen, address, rate_limit
 from app.schemas import AcceptedOutput, AddressInput, TokenInput
 from app.security import ProofOfWorkRequired, is_our_page, public, remember_device, requires_work
 from app.services import registrations
@@ -21,7 +21,7 @@ blueprint = Blueprint(
 @blueprint.route("/verify", methods=["POST"])
 @blueprint.response(204)
 @blueprint.arguments(TokenInput)
-@blueprint.raises(InvalidToken)
+@blueprint.raises(InvalidToken, OutcomeOpen)
 @rate_limit("RATELIMIT_TOKEN", by=address, failures_only=InvalidToken, when=is_our_page)
 @public
 def verify_email(body: dict[str, Any]) -> Response:

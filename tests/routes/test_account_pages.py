@@ -46,6 +46,12 @@ def test_a_page_shows_the_name_and_the_color_of_the_site(make_app: Callable[...,
     assert (colors.mimetype, "#ffee00" in colors.text, "#000000" in colors.text) == ("text/css", True, True)
 
 
+def test_an_invited_person_is_asked_for_a_password_where_people_sign_in_by_one(make_app: Callable[..., Flask]) -> None:
+    for methods, has_field in (("password", True), ("mail_link", False)):
+        page = make_app(SIGN_IN_METHODS=methods).test_client().get("/account/invitation").text
+        assert ('type="password"' in page) is has_field
+
+
 def test_mails_are_shown_with_made_up_values(browser: Browser) -> None:
     listed = browser.client.get("/dev/mail").text
     for template in SAMPLES:

@@ -125,11 +125,11 @@ def store_rows(count: int = 0) -> None:
 
 
 def read_rows() -> dict[str, list[dict[str, Any]]]:
-    """Return every row of every table but for what the search adds."""
+    """Return every row of every table but for what later revisions add."""
     with db.engine.connect() as connection:
         found = {name: connection.execute(sa.text(f"SELECT * FROM {name}")).mappings().all() for name in TABLES}  # noqa: S608 - constants
     return {
-        name: sorted(({column: row[column] for column in row if column != "search_text"} for row in rows), key=repr)
+        name: sorted(({column: row[column] for column in row if column not in LATER} for row in rows), key=repr)
         for name, rows in found.items()
     }
 
