@@ -238,6 +238,22 @@ def test_a_link_that_was_not_sent_yet_when_the_account_changed_is_never_sent(
     assert mailbox.read(NEW_EMAIL) == []
 
 
+def test_a_link_that_ran_out_before_it_was_sent_is_never_sent(
+    user_browser: Browser, mailbox: Mailbox, clock: Clock
+) -> None:
+    assert user_browser.post(CHANGE, {"new_email": NEW_EMAIL}).status_code == 202
+    clock.advance(24 * 3600)
+    mailbox.deliver()
+    assert mailbox.read(NEW_EMAIL) == []
+
+
+def test_a_link_changes_nothing_of_an_account_that_was_made_inactive_past_us(app: Flask, user: Any, link: str) -> None:
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(is_active=False))
+    assert_invalid(Browser(app).post(VERIFY, {"token": link}))
+    assert find_email(app, user) == user.email
+
+
 def test_a_link_works_once(app: Flask, user_browser: Browser, link: str) -> None:
     assert user_browser.post(VERIFY, {"token": link}).status_code == 204
     assert_invalid(user_browser.post(VERIFY, {"token": link}))

@@ -140,6 +140,19 @@ def test_a_claimed_mail_is_due_again_only_when_its_lease_has_ended(app: Flask, c
     assert (second.id, second.attempts) == (first.id, 2)
 
 
+@pytest.mark.parametrize("error", [None, MailRefused("550 no such user")])
+def test_whoever_saw_a_mail_wait_and_comes_back_when_it_is_finished_gets_nothing(
+    app: Flask, clock: Clock, error: Exception | None
+) -> None:
+    queue(app)
+    with app.app_context():
+        (due,) = outbox.list_due(10)
+    deliver(app, FaultyTransport(error))
+    clock.advance(LEASE_SECONDS + 1)
+    with app.app_context():
+        assert outbox.claim(due, lease_seconds=LEASE_SECONDS) is None
+
+
 def test_whoever_comes_back_after_the_lease_changes_nothing(app: Flask, clock: Clock) -> None:
     queue(app, "verify_registration", name="", password_hash="x", stored_language=None)
     late = claim(app)
