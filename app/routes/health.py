@@ -62,13 +62,15 @@ def get_ready() -> Any:
 
 
 def _check_mail() -> str:
-    """Return the state of mail, which is looked at every few seconds: probes come often."""
-    until, state = current_app.extensions.get(_MAIL_STATE, (0.0, ""))
+    """Return the state of mail, looked at every few seconds by one probe: they come often."""
+    until, state = current_app.extensions.get(_MAIL_STATE, (0.0, "ok"))
     if time.monotonic() >= until:
+        next_look = time.monotonic() + MAIL_KEPT_SECONDS
+        current_app.extensions[_MAIL_STATE] = (next_look, state)
         try:
             with time_limit(MAIL_LOOK_SECONDS):
                 state = "degraded" if mails.is_late() else "ok"
         except DatabaseUnavailable:
             state = "degraded"
-        current_app.extensions[_MAIL_STATE] = (time.monotonic() + MAIL_KEPT_SECONDS, state)
+        current_app.extensions[_MAIL_STATE] = (next_look, state)
     return str(state)

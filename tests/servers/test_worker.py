@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-pytestmark = pytest.mark.every_database
-
 MAILS = 200
 ARRIVAL_SECONDS = 60.0
 SENDERS = 4
@@ -73,6 +71,7 @@ def bring_forward(app: Flask, *conditions: sa.ColumnElement[bool]) -> None:
         writing.connection().execute(waiting.values(due_at=OutboxMessage.created_at))
 
 
+@pytest.mark.every_database
 def test_four_workers_share_the_work_and_send_each_mail_once(
     app: Flask, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -93,6 +92,7 @@ def test_four_workers_share_the_work_and_send_each_mail_once(
     assert min(counts) > 0, counts
 
 
+@pytest.mark.every_database
 def test_of_a_worker_that_is_killed_only_what_was_in_flight_comes_twice_and_as_the_same_mail(
     app: Flask, mail_server: SlowMailServer, make_worker: Callable[..., WorkerProcess]
 ) -> None:
@@ -149,6 +149,7 @@ def test_a_mail_server_that_is_down_is_told_of_once_and_everything_arrives_when_
     assert "@example.com" not in log
 
 
+@pytest.mark.every_database
 @pytest.mark.only_on("postgresql", "mariadb", reason="no network is between us and an SQLite file")
 def test_a_worker_outlives_its_database_and_sends_nothing_twice(
     app: Flask, environ: dict[str, str], mail_server: SlowMailServer, make_worker: Callable[..., WorkerProcess]
@@ -173,6 +174,7 @@ def test_a_worker_outlives_its_database_and_sends_nothing_twice(
     assert log.count("waits for the database") == log.count("the worker goes on") == 1
 
 
+@pytest.mark.every_database
 def test_requests_are_fast_while_the_mail_server_is_silent_and_their_mails_arrive_afterwards(
     app: Flask, environ: dict[str, str], mail_server: SlowMailServer, tmp_path: Path
 ) -> None:
