@@ -13,7 +13,6 @@ from app.extensions import db, transaction
 from app.models import MailToken, OutboxMessage, User
 from app.security import Actor
 from app.services import recovery, users
-from app.services.accounts import hash_new_password
 from app.services.outbox import QueuedMail
 from gatehouse.testing.factories import PASSWORD, Browser
 from gatehouse.testing.mailbox import Mailbox
@@ -243,18 +242,6 @@ def test_a_link_is_void_once_the_account_changed_or_its_owner_got_in_without_it(
     token = ask(Browser(app), mailbox, user.email)
     happen(app, user, user_browser, admin_browser)
     assert_invalid(reset(Browser(app), token))
-
-
-def test_a_link_is_void_when_its_owner_gets_in_while_the_password_is_hashed(
-    app: Flask, user: Any, browser: Browser, link: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hash_slowly(*args: Any, **kwargs: Any) -> str:
-        assert can_sign_in(app, user, PASSWORD)
-        return hash_new_password(*args, **kwargs)
-
-    monkeypatch.setattr(recovery, "hash_new_password", hash_slowly)
-    assert_invalid(reset(browser, link))
-    assert can_sign_in(app, user, PASSWORD)
 
 
 def test_a_newer_link_voids_the_former(app: Flask, user: Any, browser: Browser, mailbox: Mailbox, link: str) -> None:

@@ -15,6 +15,8 @@ from app.worker import Worker
 from tests.services.test_at_once import run_at_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flask import Flask
 
     from gatehouse.testing import Clock, Factory
@@ -83,6 +85,13 @@ def test_few_old_failures_are_forgotten_and_those_that_block_an_account_never(ap
     with app.app_context():
         kept = db.session.scalars(sa.select(GuessCount.failures)).all()
     assert sorted(kept) == [1, 11, 100]
+
+
+def test_what_blocks_an_account_stays_where_few_failures_do(make_app: Callable[..., Flask], clock: Clock) -> None:
+    app, old = make_app(GUESSES_MAX="10"), clock.now() - 31 * DAY
+    store(app, GuessCount, *({"account_hash": f"{n}", "failed_at": old, "failures": n} for n in (9, 10)))
+    assert clean(app, "guess_counts") == 1
+    assert count(app, GuessCount) == 1
 
 
 def test_mails_are_forgotten_some_days_after_they_were_finished_and_never_while_they_wait(

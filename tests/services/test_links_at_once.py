@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import sqlalchemy as sa
 
 from app.extensions import db
@@ -81,6 +82,21 @@ def test_of_fifty_who_reset_a_password_with_one_link_one_does(make_app: Callable
 
     assert_one_did_it(run_at_once(app, *[reset] * TRIES))
     assert count_mails(app, "password_changed") == 1
+
+
+def test_a_link_resets_nothing_when_its_owner_gets_in_while_the_new_password_is_hashed(
+    app: Flask, factory: Factory, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = factory.user()
+    token = mail_reset(app, mailbox, user)
+
+    def hash_slowly(*args: Any, **kwargs: Any) -> str:
+        sign_in(app, user)
+        return accounts.hash_new_password(*args, **kwargs)
+
+    monkeypatch.setattr(recovery, "hash_new_password", hash_slowly)
+    with app.app_context(), pytest.raises(InvalidToken):
+        recovery.reset_password(token=token, new_password=NEW, client=CLIENT)
 
 
 def test_of_fifty_who_say_with_one_link_that_it_was_somebody_else_one_is_believed(

@@ -15,7 +15,6 @@ from app.models import OutboxMessage
 from app.security import Actor, unseal
 from app.services import deliveries, mails, outbox
 from gatehouse.testing import Browser, Mailbox
-from tests.cli.conftest import Operator
 from tests.services.test_at_once import run_at_once
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 30
 ADA = "ada@example.com"
 OTHER_KEY = "mWx3vN8Qk1rT6yUpZs9dFgHjKlBcVaEo2i5t7w0R4uXq"
-THIRD_KEY = "pLk9jH2gFd8sAq1wErT5yUiO3zXcVbN7mQaZwSxEdC6R"
 
 
 class FaultyTransport:
@@ -371,32 +369,6 @@ def test_a_mail_that_is_retried_is_tried_for_as_long_as_a_new_one(app: Flask, cl
     assert deliver(app, FaultyTransport(MailUnavailable("away"))) == "waiting"
     clock.advance(6 * 3600)
     assert deliver(app, FaultyTransport()) == "sent"
-
-
-def test_what_waits_is_encrypted_under_the_new_key_so_that_the_old_one_can_go(
-    app: Flask, make_app: Callable[..., Flask], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mails, "ROWS_AT_ONCE", 2)
-    for _ in range(5):
-        queue(app)
-    assert deliver(app, FaultyTransport(MailRefused("no"))) == "dead"
-    queue(make_app(SECRET_KEY=THIRD_KEY))
-    new = make_app(SECRET_KEY=OTHER_KEY, SECRET_KEY_FALLBACKS=environ["SECRET_KEY"])
-    queue(new)
-    assert rotate(new) == {"current": 1, "rotated": 5, "unreadable": 1}
-    assert rotate(new)["rotated"] == 0
-    alone = make_app(SECRET_KEY=OTHER_KEY)
-    assert [deliver(alone, FaultyTransport()) for _ in range(5)] == ["sent"] * 5
-    assert claim(alone) is None
-    assert sorted(row.state for row in read_rows(app)) == ["dead"] * 2 + ["sent"] * 5
-
-
-def rotate(app: Flask) -> dict[str, int]:
-    """Do what ``flask keys rotate`` does."""
-    result = Operator(app).run("keys", "rotate", "--json")
-    counted: dict[str, int] = json.loads(result.stdout)
-    assert result.exit_code == (1 if counted["unreadable"] else 0)
-    return counted
 
 
 def use(app: Flask, token: str) -> bool:
