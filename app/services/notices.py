@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from app.clock import now
 from app.extensions import db, get_settings
-from app.models import User
+from app.models import USER_AGENT_MAX_LENGTH, User
 from app.security import Client, SignedInUser
 
 from . import outbox
@@ -39,7 +39,7 @@ def queue_new_device(user: SignedInUser, client: Client) -> None:
         user_id=str(user.id),
         at=now().isoformat(),
         ip=client.ip,
-        user_agent=client.user_agent,
+        user_agent=client.user_agent[:USER_AGENT_MAX_LENGTH],
     )
 
 

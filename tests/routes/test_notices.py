@@ -111,6 +111,17 @@ def test_a_sign_in_from_a_browser_that_the_account_does_not_know_is_told(
     assert mailbox.deliver() == []
 
 
+@pytest.mark.parametrize("user_agent", ["x" * 8000, "\x1b" * 2000, "\xff" * 4000], ids=["long", "controls", "latin"])
+def test_whoever_calls_with_a_long_user_agent_signs_in_and_is_told(
+    app: Flask, user: User, mailbox: Mailbox, user_agent: str
+) -> None:
+    browser = Browser(app)
+    headers = {"X-CSRF-Token": browser.csrf_token(), "User-Agent": user_agent}
+    credentials = {"email": user.email, "password": PASSWORD}
+    assert browser.client.post(LOGIN, json=credentials, headers=headers).status_code == 200
+    assert mailbox.deliver() == ["sent"]
+
+
 def test_neither_registering_nor_a_refused_sign_in_tells_of_a_new_device(
     app: Flask, user: Any, browser: Browser, mailbox: Mailbox
 ) -> None:
