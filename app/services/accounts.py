@@ -16,6 +16,7 @@ from app.security import Actor, Client, get_hasher, get_policy
 from app.utils import AppError, Conflict, Forbidden, InvalidInput, Message, NotFound
 
 from . import audit, guesses, notices
+from .mail_tokens import is_reserved
 from .sessions import SignIn, add_session
 from .sign_in_methods import PASSWORD, refuse_unless_on
 
@@ -106,7 +107,7 @@ def register(
         InvitationRequired: only whoever was invited can.
         DomainRefused: addresses of this domain may not.
         WeakPassword: with the reason.
-        EmailTaken: somebody has this e-mail address.
+        EmailTaken: somebody has this e-mail address, or had it and may still take it back.
     """
     refuse_registration(email)
     password_hash = hash_first_password(password, about=(email, name))
@@ -115,6 +116,9 @@ def register(
         user.language = language
         user.last_login_at = now()
         db.session.flush()
+        # Whoever took an account to another address must not keep its owner from the former one.
+        if is_reserved(email):
+            raise EmailTaken
         sign_in = add_session(user.id, client, is_remembered=False, replaces=replaces)
         audit.record("user.registered", actor=client.as_actor(user.id), target=user.id)
     return sign_in

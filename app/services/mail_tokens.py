@@ -100,6 +100,14 @@ def find_token(session: Session, token: object, purpose: str) -> MailToken | Non
     return None if row is None or row.expires_at <= now() else row
 
 
+def is_reserved(email: str) -> bool:
+    """Say whether a link in a notice may still give this address back to the account that it was mailed to."""
+    kept = sa.select(MailToken.id).where(
+        MailToken.email == email, MailToken.purpose == NOT_ME, MailToken.expires_at > now()
+    )
+    return db.session.connection().execute(kept.limit(1)).first() is not None
+
+
 def use_token(token: object, *purposes: str, browser_hash: str | None = None) -> MailToken:
     """Use up a token in the current transaction and return what it was; of many at once, one gets it.
 

@@ -191,6 +191,26 @@ def test_the_owner_gets_the_address_back(app: Flask, user: Any, thief: Thief, ma
         assert db.session.scalars(query).all() == [{"email_restored": True}]
 
 
+def test_whoever_took_an_account_over_cannot_register_with_the_address_that_its_owner_takes_back(
+    app: Flask, user: User, thief: Thief, mailbox: Mailbox
+) -> None:
+    thief.change_email("thief@example.com")
+    squatter = {"email": user.email, "password": THEIRS}
+    refused = Browser(app).post("/api/v1/auth/register", squatter)
+    assert (refused.status_code, refused.get_json()["code"]) == (409, "email_taken")
+    assert Browser(app).post(NOT_ME, {"token": find_links(mailbox, user.email)[-1]}).status_code == 204
+    get_back_in(app, user, mailbox)
+
+
+def test_a_former_address_is_free_once_it_cannot_be_taken_back(
+    app: Flask, user: User, thief: Thief, clock: Clock
+) -> None:
+    thief.change_email("thief@example.com")
+    clock.advance(7 * 24 * 3600)
+    registered = Browser(app).post("/api/v1/auth/register", {"email": user.email, "password": OWN})
+    assert registered.status_code == 201
+
+
 def test_a_notice_from_before_the_address_changed_gives_it_back_too(
     app: Flask, user: Any, thief: Thief, mailbox: Mailbox
 ) -> None:
