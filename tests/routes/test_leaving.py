@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from app.extensions import db, transaction
-from app.models import AuditEntry, OutboxMessage, User
+from app.models import AuditEntry, Invitation, OutboxMessage, Registration, User
 from app.services import leaving
+from app.worker import Worker
 from gatehouse.testing.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.mailbox import Mailbox
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Callable
+    from pathlib import Path
 
     import pytest
     from flask import Flask
 
     from gatehouse.testing.clock import Clock
-    from gatehouse.testing.mailbox import Mailbox
 
 ME = "/api/v1/users/me"
 UNDO = "/api/v1/auth/deletion/undo"
@@ -66,6 +68,14 @@ def test_an_account_goes_after_its_time_of_grace(app: Flask, factory: Factory, u
     # Nothing is left with the address but the mail that says so.
     assert list_mails(app) == [("account_deleted", user.email)]
     assert Browser(app).post("/api/v1/auth/register", {"email": user.email, "password": PASSWORD}).status_code == 201
+
+
+def test_the_worker_that_cleans_up_deletes_it(app: Flask, user: Any, user_browser: Browser, clock: Clock) -> None:
+    assert user_browser.delete(ME).status_code == 204
+    clock.advance(GRACE_SECONDS + 60)
+    Worker(app).clean_up()
+    with app.app_context():
+        assert db.session.get(User, user.id) is None
 
 
 def test_its_owner_is_told_when_and_can_undo_it(app: Flask, user: Any, user_browser: Browser, clock: Clock) -> None:
@@ -135,3 +145,18 @@ def test_what_was_queued_for_the_address_goes_with_the_account(
     assert ("verify_email", user.email) in list_mails(app)
     assert factory.sign_in(user).delete(ME).status_code == 204
     assert list_mails(app) == [("account_deleted", user.email)]
+
+
+def test_what_was_promised_to_the_address_goes_with_the_account(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    """Whoever reads the address later, after a new registration or an invitation, gets nothing of before."""
+    app = make_app(DELETION_GRACE_DAYS="0", EMAIL_VERIFICATION="required")
+    factory = Factory(app)
+    email = "ada@example.com"
+    Browser(app).post("/api/v1/auth/register", {"email": email, "password": PASSWORD})
+    Mailbox(app, tmp_path / "mail").deliver()
+    invited = factory.sign_in(factory.admin()).post("/api/v1/invitations", {"email": email})
+    assert invited.status_code == 201
+    assert factory.sign_in(factory.user(email=email)).delete(ME).status_code == 204
+    with app.app_context():
+        for model in (Registration, Invitation):
+            assert db.session.scalars(sa.select(model.email)).all() == []

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from app.clock import now
 from app.extensions import db, transaction
-from app.models import AuditEntry, Session
+from app.models import AuditEntry, Invitation, MailToken, Session
 from gatehouse.testing.factories import PASSWORD, Browser, Factory
 
 if TYPE_CHECKING:
@@ -186,6 +186,18 @@ def test_the_export_holds_everything_about_the_caller_and_no_secret(user_browser
     assert "argon2" not in export.text
     assert "token" not in export.text
     assert [mail["template"] for mail in export.get_json()["mails"]] == ["new_device"]
+
+
+def test_the_export_holds_nothing_of_others(app: Flask, factory: Factory, user: Any, user_browser: Browser) -> None:
+    others = factory.sign_in(factory.admin())
+    others.post("/api/v1/auth/email/change", {"new_email": "new@example.com"})
+    others.post("/api/v1/invitations", {"email": "invited@example.com"})
+    with app.app_context():
+        assert db.session.scalars(sa.select(MailToken.email)).all()
+        assert db.session.scalars(sa.select(Invitation.email)).all() == ["invited@example.com"]
+    export = user_browser.get(f"{ME}/export").get_json()
+    assert {mail["recipient"] for mail in export["mails"]} == {user.email}
+    assert (export["links"], export["invitations"]) == ([], [])
 
 
 @pytest.fixture

@@ -161,6 +161,16 @@ def test_wrong_reauthentication_codes_are_counted(app: Flask, factory: Factory, 
     assert guess(Browser(app), user.email, WRONG).status_code == 429
 
 
+def test_codes_beyond_the_cap_are_not_mailed_and_void_nothing(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    app = make_app(SIGN_IN_METHODS="password,mail_code", MAILS_PER_HOUR="1")
+    user, mailbox = Factory(app).user(), Mailbox(app, tmp_path / "mail")
+    browser = Factory(app).sign_in(user)
+    code = ask_for_code(browser, mailbox, user.email)
+    browser.post(f"{REAUTHENTICATE}/mail")
+    assert mailbox.deliver() == ["dropped"]
+    assert browser.post(REAUTHENTICATE, {"code": code}).status_code == 204
+
+
 def test_reauthenticating_takes_a_code_or_a_password(user_browser: Browser) -> None:
     answer = user_browser.post(REAUTHENTICATE, {})
     assert (answer.status_code, list(answer.get_json()["errors"])) == (422, ["code"])
