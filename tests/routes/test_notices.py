@@ -139,6 +139,16 @@ def test_a_user_agent_with_line_breaks_adds_no_line_to_the_mail(app: Flask, user
     assert "\x1b" not in mailbox.read_text(user.email)
 
 
+def test_whoever_has_the_address_by_now_is_told_of_no_sign_in_of_the_one_before(
+    app: Flask, factory: Factory, user: Any, mailbox: Mailbox
+) -> None:
+    Browser(app).post(LOGIN, {"email": user.email, "password": PASSWORD})
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(email="moved@example.com"))
+    factory.user(email=user.email)
+    assert mailbox.deliver() == ["dropped"]
+
+
 def test_notices_speak_the_user_s_language_or_else_that_of_the_request(
     app: Flask, factory: Factory, mailbox: Mailbox
 ) -> None:

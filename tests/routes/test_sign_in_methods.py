@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
-from app.models import GuessCount, MailToken, OutboxMessage
+from app.extensions import transaction
+from app.models import GuessCount, MailToken, OutboxMessage, User
 from gatehouse.testing import Mailbox
 from gatehouse.testing.factories import PASSWORD, Browser, Factory
 from tests.routes.test_guesses import WRONG, count_rows, guess
@@ -169,6 +171,19 @@ def test_codes_beyond_the_cap_are_not_mailed_and_void_nothing(make_app: Callable
     browser.post(f"{REAUTHENTICATE}/mail")
     assert mailbox.deliver() == ["dropped"]
     assert browser.post(REAUTHENTICATE, {"code": code}).status_code == 204
+
+
+def test_whoever_has_the_address_by_now_is_mailed_no_code_of_the_one_before(
+    app: Flask, factory: Factory, mailbox: Mailbox
+) -> None:
+    user = factory.user()
+    browser = factory.sign_in(user)
+    mailbox.deliver()
+    browser.post(f"{REAUTHENTICATE}/mail")
+    with app.app_context(), transaction() as writing:
+        writing.execute(sa.update(User).where(User.id == user.id).values(email="moved@example.com"))
+    factory.user(email=user.email)
+    assert mailbox.deliver() == ["dropped"]
 
 
 def test_reauthenticating_takes_a_code_or_a_password(user_browser: Browser) -> None:
