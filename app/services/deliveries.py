@@ -139,18 +139,20 @@ def _prepare(mail: ClaimedMail) -> ClaimedMail:
         if not outbox.lock_mail(mail):
             raise _LeaseEnded
         # Before a token is made: the newest link that did arrive stays of use.
-        if mail.template in COUNTED:
-            if outbox.has_newer(mail):
-                raise _Dropped("A newer one is on its way.")
-            most = get_settings().mails_per_hour
-            if outbox.count_earlier(mail, seconds=HOUR_SECONDS) >= most:
-                raise _Dropped(f"{most} such mails went to this address in the hour before (MAILS_PER_HOUR).")
-        prepare = PREPARATIONS.get(mail.template)
-        queued = outbox.read_context(mail)
-        prepared = queued if prepare is None else prepare(_describe(mail, queued))
-        if prepared is None:
-            raise _Dropped("There is nobody to send it to, or nothing left to say.")
-        return outbox.store_prepared(mail, prepared)
+        if mail.template in COUNTED and outbox.has_newer(mail):
+            raise _Dropped("A newer one is on its way.")
+        most = get_settings().mails_per_hour
+        is_capped = mail.template in COUNTED and outbox.count_earlier(mail, seconds=HOUR_SECONDS) >= most
+        if not is_capped:
+            prepare = PREPARATIONS.get(mail.template)
+            queued = outbox.read_context(mail)
+            prepared = queued if prepare is None else prepare(_describe(mail, queued))
+            if prepared is None:
+                raise _Dropped("There is nobody to send it to, or nothing left to say.")
+            return outbox.store_prepared(mail, prepared)
+        if mail.template == "verify_registration":
+            registrations.dispute_registration(mail.recipient)
+    raise _Dropped(f"{most} such mails went to this address in the hour before (MAILS_PER_HOUR).")
 
 
 def _describe(mail: ClaimedMail, queued: Prepared) -> QueuedMail:

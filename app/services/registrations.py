@@ -111,6 +111,15 @@ def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
 # --- for the other services, inside a transaction of theirs ---
 
 
+def dispute_registration(email: str) -> None:
+    """Void the password of the registration that waits for an address, since another is not mailed any more.
+
+    Nobody knows then which of them is the owner's: whoever uses the link is mailed one to set a password.
+    """
+    waiting = sa.update(Registration).where(Registration.email == email)
+    db.session.connection().execute(waiting.values(password_hash=None))
+
+
 def verify_address(user: User, *, caller_id: uuid.UUID | None) -> None:
     """Note that whoever is about to be told so reads the mails to a user's address; the user is locked.
 
@@ -170,6 +179,8 @@ def _begin_account(registration: sa.Row[tuple[Registration]], client: Client) ->
     user.language = registration.language
     user.email_verified_at = now()
     db.session.flush()
+    if registration.password_hash is None:
+        queue_reset(user)
     audit.record("user.registered", actor=client.as_actor(user.id), target=user.id)
     return user.email
 

@@ -102,6 +102,22 @@ def test_a_newer_registration_takes_the_place_of_the_former(app: Flask, mailbox:
     assert sign_in(app).status_code == 200
 
 
+def test_a_squatter_who_uses_up_the_mails_of_an_address_does_not_get_the_account_of_its_owner(
+    app: Flask, mailbox: Mailbox
+) -> None:
+    """The owner's registration is not mailed any more, so that the squatter's link is all that there is to use."""
+    for _ in range(5):
+        register(app, password="what the squatter chose")
+    register(app)
+    assert mailbox.deliver()[-1] == "dropped"
+    assert verify(app, mailbox.find_token(EMAIL)).status_code == 204
+    assert [sign_in(app, password).status_code for password in ("what the squatter chose", PASSWORD)] == [401, 401]
+    mailbox.deliver()
+    body = {"token": mailbox.find_token(EMAIL), "new_password": "marble anchor violet thimble"}
+    assert Browser(app).post("/api/v1/auth/password/reset", body).status_code == 204
+    assert sign_in(app, "marble anchor violet thimble").status_code == 200
+
+
 def test_who_has_an_account_is_told_that_somebody_registered(app: Flask, mailbox: Mailbox, user: User) -> None:
     asked = register(app, email=user.email, password="what the stranger chose")
     assert (asked.status_code, asked.get_json()) == (202, {"status": "accepted"})
