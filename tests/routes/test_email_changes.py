@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app.extensions import db, transaction
 from app.models import MailToken, User
-from gatehouse.testing.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
 from gatehouse.testing.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from gatehouse.testing.clock import Clock
-    from gatehouse.testing.factories import Factory
 
 CHANGE = "/api/v1/auth/email/change"
 VERIFY = "/api/v1/auth/email/verify"
@@ -153,6 +152,15 @@ def test_an_address_that_another_account_got_meanwhile_is_not_taken_from_it(
     assert find_email(app, user) == user.email
     assert find_email(app, other) == NEW_EMAIL
     assert user_browser.get(ME).status_code == 200
+
+
+def test_nobody_is_mailed_more_often_than_the_cap_whoever_asks(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    app = make_app(MAILS_PER_HOUR="1")
+    factory, mailbox = Factory(app), Mailbox(app, tmp_path / "mail")
+    for browser in (factory.sign_in(factory.user()), factory.sign_in(factory.user())):
+        assert browser.post(CHANGE, {"new_email": NEW_EMAIL}).status_code == 202
+        mailbox.deliver()
+    assert len(mailbox.read(NEW_EMAIL)) == 1
 
 
 @pytest.mark.parametrize("email", ["", "x", "a@b@c", "ada@example.com\r\nBcc: all@example.com", None, 5, ["a"]])

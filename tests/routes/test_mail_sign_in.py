@@ -170,6 +170,13 @@ def test_what_is_mailed_runs_out(user: Any, browser: Browser, mailbox: Mailbox, 
     assert use_link(browser, token).status_code == 200
 
 
+def test_a_link_for_something_else_signs_nobody_in(user: Any, browser: Browser, mailbox: Mailbox) -> None:
+    for path in ("password/forgot", "email/verify/resend"):
+        browser.post(f"/api/v1/auth/{path}", {"email": user.email})
+        mailbox.deliver()
+        assert_invalid_token(use_link(browser, mailbox.find_token(user.email)))
+
+
 def test_neither_link_nor_code_is_stored(app: Flask, user: Any, browser: Browser, mailbox: Mailbox) -> None:
     token, code = ask_and_read(browser, mailbox, user.email)
     with app.app_context():

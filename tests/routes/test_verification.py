@@ -89,6 +89,12 @@ def test_whatever_is_no_token_of_ours_gets_one_answer(app: Flask, token: object)
     assert (answer.status_code, answer.get_json()["code"]) == (422, "invalid_token")
 
 
+def test_a_link_for_something_else_verifies_nothing(app: Flask, mailbox: Mailbox, user: User) -> None:
+    Browser(app).post("/api/v1/auth/password/forgot", {"email": user.email})
+    mailbox.deliver()
+    assert verify(app, mailbox.find_token(user.email)).get_json()["code"] == "invalid_token"
+
+
 def test_a_newer_registration_takes_the_place_of_the_former(app: Flask, mailbox: Mailbox) -> None:
     """What a squatter set up is worth nothing once the owner of the address registers."""
     register(app, password="what the squatter chose")
