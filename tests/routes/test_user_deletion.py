@@ -72,8 +72,8 @@ def extend(environ: dict[str, str]) -> Iterator[Callable[..., Flask]]:
     """Make an application with extensions; their tables are there."""
     apps: list[Flask] = []
 
-    def make(*extensions: Extension) -> Flask:
-        app = create_app(Settings.from_environ(environ | {"DELETION_GRACE_DAYS": "0"}), extensions)
+    def make(*extensions: Extension, grace_days: int = 0) -> Flask:
+        app = create_app(Settings.from_environ(environ | {"DELETION_GRACE_DAYS": str(grace_days)}), extensions)
         apps.append(app)
         with app.app_context(), writing() as connection:
             Base.metadata.create_all(connection, tables=TABLES)
@@ -153,6 +153,15 @@ def test_rows_that_are_kept_no_longer_refer_to_the_user_in_any_column(extend: Ca
     assert browser.delete(f"{USERS}/me").status_code == 204
     rows = {(row["customer_id"], row["seller_id"]) for row in read(app, Bill)}
     assert rows == {(None, other.id), (other.id, None)}
+
+
+def test_who_cannot_go_is_told_before_the_time_of_grace_and_not_after(extend: Callable[..., Flask]) -> None:
+    app = extend(make_extension({Reminder: "delete", Bill: "refuse"}), grace_days=14)
+    user = Factory(app).user()
+    add(app, Bill, customer_id=user.id)
+    browser = Factory(app).sign_in(user)
+    assert_in_use(browser.delete(f"{USERS}/me"), "acme_bills_bills")
+    assert browser.get(f"{USERS}/me").get_json()["deletion_due_at"] is None
 
 
 def test_an_extension_that_refuses_is_asked_before_anything_is_deleted(extend: Callable[..., Flask]) -> None:
