@@ -13,15 +13,16 @@ from app.extensions import db, transaction
 from app.models import Registration, User
 from app.services import registrations
 from app.services.outbox import QueuedMail
-from gatehouse.testing.factories import PASSWORD, Browser
+from gatehouse.testing.factories import PASSWORD, Browser, Factory
+from gatehouse.testing.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from flask import Flask
 
     from gatehouse.testing.clock import Clock
-    from gatehouse.testing.mailbox import Mailbox
 
 REGISTER = "/api/v1/auth/register"
 LOGIN = "/api/v1/auth/login"
@@ -173,6 +174,15 @@ def test_a_registration_that_is_prepared_after_a_newer_one_takes_no_place(app: F
                 made.append(registrations.prepare_verify_registration(mail))
         assert [prepared is not None for prepared in made] == [True, False]
         assert db.session.scalars(sa.select(Registration.name)).all() == ["newer"]
+
+
+def test_links_beyond_the_cap_are_not_mailed_and_void_nothing(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+    app = make_app(MAILS_PER_HOUR="1")
+    user, mailbox = Factory(app).user(), Mailbox(app, tmp_path / "mail")
+    for state in ("sent", "dropped"):
+        Browser(app).post(RESEND, {"email": user.email})
+        assert mailbox.deliver() == [state]
+    assert verify(app, mailbox.find_token(user.email)).status_code == 204
 
 
 def test_nothing_is_mailed_where_nothing_waits(app: Flask, mailbox: Mailbox) -> None:
