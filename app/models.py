@@ -213,7 +213,10 @@ class MailToken(Base):
 
 
 class Registration(Base):
-    """An account that somebody asked for and whose address is not verified yet; a newer one takes its place."""
+    """An account that somebody asked for and whose address is not verified yet; a newer one takes its place.
+
+    It is disputed where several browsers asked for one: which of them is the owner's, only ``browser_hash`` tells then.
+    """
 
     __tablename__ = "registrations"
 
@@ -222,6 +225,8 @@ class Registration(Base):
     name: Mapped[str] = mapped_column(ExactString(NAME_MAX_LENGTH), default="")
     language: Mapped[str | None] = mapped_column(sa.String(LANGUAGE_MAX_LENGTH))
     password_hash: Mapped[str | None] = mapped_column(sa.String(PASSWORD_HASH_MAX_LENGTH))
+    browser_hash: Mapped[str | None] = mapped_column(sa.String(HASH_LENGTH))
+    is_disputed: Mapped[bool] = mapped_column(default=False)
     token_hash: Mapped[str] = mapped_column(sa.String(HASH_LENGTH), unique=True)
     created_at: Mapped[datetime.datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime.datetime] = mapped_column(index=True)

@@ -31,6 +31,7 @@ from app.security import (
     find_browser_token,
     is_our_page,
     make_csrf_token,
+    mark_asking_browser,
     public,
     renew_browser_session,
     requires,
@@ -77,7 +78,10 @@ def register(body: dict[str, Any]) -> Any:
         sign_in = invitations.accept(invitation, **body, client=get_client(), replaces=find_browser_token())
         return _begin(sign_in)
     if get_settings().email_verification == "required":
-        registrations.request_registration(**body, asked_in=get_language(), client=get_client())
+        browser_hash = mark_asking_browser()
+        registrations.request_registration(
+            **body, browser_hash=browser_hash, asked_in=get_language(), client=get_client()
+        )
         accepted = jsonify(status="accepted")
         accepted.status_code = 202
         return accepted

@@ -9,7 +9,7 @@ from app.http.openapi import Blueprint
 from app.http.requests import get_client, get_language
 from app.ratelimit import OutcomeOpen, address, rate_limit
 from app.schemas import AcceptedOutput, AddressInput, TokenInput
-from app.security import ProofOfWorkRequired, is_our_page, public, remember_device, requires_work
+from app.security import ProofOfWorkRequired, find_asking_browser, is_our_page, public, remember_device, requires_work
 from app.services import registrations
 from app.services.mail_tokens import InvalidToken
 
@@ -31,7 +31,8 @@ def verify_email(body: dict[str, Any]) -> Response:
         "caller_id": current_user.user.id if is_signed_in else None,
         "session_id": current_user.session.id if is_signed_in else None,
     }
-    remember_device(registrations.verify(body["token"], **caller, client=get_client()))
+    browser_hash = find_asking_browser()
+    remember_device(registrations.verify(body["token"], **caller, browser_hash=browser_hash, client=get_client()))
     return Response(status=204)
 
 

@@ -1,4 +1,4 @@
-"""The browser that asked to be signed in by mail, known again by a random cookie: what is mailed works there alone."""
+"""The browser that asked for a mail, known again by a random cookie: what signs in works there alone."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ def mark_asking_browser() -> str:
         response.set_cookie(
             _get_cookie_name(),
             value,
-            max_age=get_settings().mail_sign_in_lifetime,
+            max_age=max(get_settings().mail_sign_in_lifetime, get_settings().verification_lifetime),
             secure=current_app.config["SESSION_COOKIE_SECURE"],
             httponly=True,
             samesite="Lax",
@@ -64,4 +64,4 @@ def _hash(value: str) -> str:
 
 
 def _get_cookie_name() -> str:
-    return "__Host-mail-sign-in" if current_app.config["SESSION_COOKIE_SECURE"] else "mail-sign-in"
+    return "__Host-asking" if current_app.config["SESSION_COOKIE_SECURE"] else "asking"

@@ -138,21 +138,31 @@ def _prepare(mail: ClaimedMail) -> ClaimedMail:
     with transaction():
         if not outbox.lock_mail(mail):
             raise _LeaseEnded
-        # Before a token is made: the newest link that did arrive stays of use.
-        if mail.template in COUNTED and outbox.has_newer(mail):
-            raise _Dropped("A newer one is on its way.")
-        most = get_settings().mails_per_hour
-        is_capped = mail.template in COUNTED and outbox.count_earlier(mail, seconds=HOUR_SECONDS) >= most
-        if not is_capped:
+        queued = outbox.read_context(mail)
+        reason = _find_reason_to_drop(mail)
+        if reason is None:
             prepare = PREPARATIONS.get(mail.template)
-            queued = outbox.read_context(mail)
             prepared = queued if prepare is None else prepare(_describe(mail, queued))
-            if prepared is None:
-                raise _Dropped("There is nobody to send it to, or nothing left to say.")
-            return outbox.store_prepared(mail, prepared)
-        if mail.template == "verify_registration":
-            registrations.dispute_registration(mail.recipient)
-    raise _Dropped(f"{most} such mails went to this address in the hour before (MAILS_PER_HOUR).")
+            if prepared is not None:
+                return outbox.store_prepared(mail, prepared)
+            reason = "There is nobody to send it to, or nothing left to say."
+        elif mail.template == "verify_registration":
+            described = _describe(mail, queued)
+            registrations.dispute_registration(mail.recipient, described.context.get("browser_hash"))
+    # What was noted with it stays.
+    raise _Dropped(reason)
+
+
+def _find_reason_to_drop(mail: ClaimedMail) -> str | None:
+    """Say why a mail is not made, if it is not; before a token is, so that the newest link that did arrive works."""
+    if mail.template not in COUNTED:
+        return None
+    if outbox.has_newer(mail):
+        return "A newer one is on its way."
+    most = get_settings().mails_per_hour
+    if outbox.count_earlier(mail, seconds=HOUR_SECONDS) >= most:
+        return f"{most} such mails went to this address in the hour before (MAILS_PER_HOUR)."
+    return None
 
 
 def _describe(mail: ClaimedMail, queued: Prepared) -> QueuedMail:

@@ -22,12 +22,19 @@ from .sessions import delete_sessions
 
 @retried
 def request_registration(
-    *, email: str, password: str | None, name: str, language: str | None, asked_in: str, client: Client
+    *,
+    email: str,
+    password: str | None,
+    name: str,
+    language: str | None,
+    browser_hash: str,
+    asked_in: str,
+    client: Client,
 ) -> None:
     """Take a registration, and mail its address what begins the account; nobody learns whether there is one.
 
-    ``language`` is what the account is to have, ``asked_in`` that of the request. An account that there is is told
-    instead that somebody tried.
+    ``language`` is what the account is to have, ``asked_in`` that of the request, which came from the browser of
+    ``browser_hash``. An account that there is is told instead that somebody tried.
 
     Raises:
         RegistrationClosed: nobody can register by themselves.
@@ -45,6 +52,7 @@ def request_registration(
             name=name,
             password_hash=password_hash,
             stored_language=language,
+            browser_hash=browser_hash,
         )
         audit.record("user.registration_requested", actor=client.as_actor())
 
@@ -57,12 +65,20 @@ def request_verification(*, email: str, asked_in: str) -> None:
 
 
 @retried
-def verify(token: object, *, caller_id: uuid.UUID | None, client: Client, session_id: uuid.UUID | None = None) -> str:
+def verify(
+    token: object,
+    *,
+    caller_id: uuid.UUID | None,
+    client: Client,
+    session_id: uuid.UUID | None = None,
+    browser_hash: str | None = None,
+) -> str:
     """Do what a link proves that was mailed to an address, and return that: begin, verify or change an account.
 
-    ``caller_id`` and ``session_id`` are who is signed in. Whoever set up an account whose address they do not read
-    loses it: unless the account's own session uses the link, its password and its sessions end, and a link to set a
-    password is mailed.
+    ``caller_id`` and ``session_id`` are who is signed in, ``browser_hash`` is that of the browser, if it registered.
+    Whoever set up an account whose address they do not read loses it: unless the account's own session uses the link,
+    its password and its sessions end, and a link to set a password is mailed. Of several registrations that were made
+    for the address, the browser that uses the link has to have made the one that is to count.
 
     Raises:
         InvalidToken: it proves nothing, or the address has an account meanwhile.
@@ -70,7 +86,7 @@ def verify(token: object, *, caller_id: uuid.UUID | None, client: Client, sessio
     with refuse_duplicate(User.email, InvalidToken), transaction():
         registration = _take_registration(token)
         if registration is not None:
-            return _begin_account(registration, client)
+            return _begin_account(registration, browser_hash, client)
         used = use_token(token, "verify_email", CHANGE)
         if used.purpose == CHANGE:
             return complete_email_change(used, session_id=session_id, client=client)
@@ -88,6 +104,7 @@ def prepare_verify_registration(mail: QueuedMail) -> Prepared | None:
         name=mail.context["name"] or "",
         language=mail.context["stored_language"],
         password_hash=mail.context["password_hash"],
+        browser_hash=mail.context.get("browser_hash"),
     )
 
 
@@ -99,7 +116,11 @@ def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
         if waiting is None or waiting.expires_at <= now():
             return None
         return _renew_registration(
-            mail, name=waiting.name, language=waiting.language, password_hash=waiting.password_hash
+            mail,
+            name=waiting.name,
+            language=waiting.language,
+            password_hash=waiting.password_hash,
+            browser_hash=waiting.browser_hash,
         )
     if not user.is_active or user.email_verified_at is not None:
         return None
@@ -111,13 +132,11 @@ def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
 # --- for the other services, inside a transaction of theirs ---
 
 
-def dispute_registration(email: str) -> None:
-    """Void the password of the registration that waits for an address, since another is not mailed any more.
-
-    Nobody knows then which of them is the owner's: whoever uses the link is mailed one to set a password.
-    """
+def dispute_registration(email: str, browser_hash: str | None) -> None:
+    """Note of the registration that waits for an address that ``browser_hash`` made one too, which is not mailed."""
     waiting = sa.update(Registration).where(Registration.email == email)
-    db.session.connection().execute(waiting.values(password_hash=None))
+    is_another = sa.or_(Registration.browser_hash.is_(None), Registration.browser_hash != browser_hash)
+    db.session.connection().execute(waiting.where(is_another).values(is_disputed=True))
 
 
 def verify_address(user: User, *, caller_id: uuid.UUID | None) -> None:
@@ -136,13 +155,16 @@ def verify_address(user: User, *, caller_id: uuid.UUID | None) -> None:
 
 
 def _renew_registration(
-    mail: QueuedMail, *, name: str, language: str | None, password_hash: str | None
+    mail: QueuedMail, *, name: str, language: str | None, password_hash: str | None, browser_hash: str | None
 ) -> Prepared | None:
     """Store a registration with a new token in the place of the former; not if a newer one was stored already."""
     connection = db.session.connection()
     of_address = Registration.email == mail.recipient
-    newer = sa.select(Registration.id).where(of_address, Registration.created_at > mail.created_at)
-    if connection.execute(newer).first() is not None:
+    columns = Registration.__table__.columns
+    former = connection.execute(sa.select(*columns).where(of_address, Registration.expires_at > now())).one_or_none()
+    is_disputed = former is not None and (former.is_disputed or former.browser_hash != browser_hash)
+    if former is not None and former.created_at > mail.created_at:
+        dispute_registration(mail.recipient, browser_hash)
         return None
     lifetime = get_settings().verification_lifetime
     token, token_hash = make_token()
@@ -152,6 +174,8 @@ def _renew_registration(
         "name": name,
         "language": language,
         "password_hash": password_hash,
+        "browser_hash": browser_hash,
+        "is_disputed": is_disputed,
         "token_hash": token_hash,
         "created_at": mail.created_at,
         "expires_at": mail.created_at + datetime.timedelta(seconds=lifetime),
@@ -174,12 +198,15 @@ def _take_registration(token: object) -> sa.Row[tuple[Registration]] | None:
     return found
 
 
-def _begin_account(registration: sa.Row[tuple[Registration]], client: Client) -> str:
-    user = add_user(email=registration.email, name=registration.name, password_hash=registration.password_hash)
-    user.language = registration.language
+def _begin_account(registration: sa.Row[tuple[Registration]], browser_hash: str | None, client: Client) -> str:
+    """Add the account; where the registration is disputed and another browser made it, with the address alone."""
+    user = add_user(email=registration.email, name="", password_hash=None)
     user.email_verified_at = now()
+    if not registration.is_disputed or browser_hash == registration.browser_hash:
+        user.name, user.language = registration.name, registration.language
+        user.password_hash = registration.password_hash
     db.session.flush()
-    if registration.password_hash is None:
+    if user.password_hash is None:
         queue_reset(user)
     audit.record("user.registered", actor=client.as_actor(user.id), target=user.id)
     return user.email

@@ -92,7 +92,7 @@ def test_a_link_signs_in_once_in_the_browser_that_asked(
     assert signed_in.get_json()["user"]["last_login_at"] is not None
     assert browser.get(ME).status_code == 200
     assert "device" in browser.cookies
-    assert "mail-sign-in" not in browser.cookies
+    assert "asking" not in browser.cookies
     assert_invalid_token(use_link(browser, token))
 
 
@@ -123,7 +123,7 @@ def test_whoever_asks_learns_nothing(
         answer = browser.client.post(ASK, json={"email": email}, headers=headers)
         left_out = {"X-Request-ID", "Date"}
         told = {name: value for name, value in answer.headers if name not in left_out}
-        assert told.pop("Set-Cookie").startswith("mail-sign-in=")
+        assert told.pop("Set-Cookie").startswith("asking=")
         answers.append((answer.status_code, answer.data, told, list(statements)))
     assert answers[1:] == answers[:1] * 2
     assert len(answers[0][3]) == 1
@@ -185,7 +185,7 @@ def test_neither_link_nor_code_is_stored(app: Flask, user: Any, browser: Browser
     stored = str([*rows, *mails])
     assert token not in stored
     assert code not in str([value for row in rows for value in row if isinstance(value, str)])
-    assert browser.cookies["mail-sign-in"] not in stored
+    assert browser.cookies["asking"] not in stored
 
 
 # --- proving ---
@@ -226,7 +226,7 @@ def test_of_many_who_use_one_link_at_once_one_signs_in(
 def copy_browser(browser: Browser) -> Browser:
     """Return a browser with the same cookie for signing in by mail."""
     copy = Browser(browser.app)
-    copy.client.set_cookie("mail-sign-in", browser.cookies["mail-sign-in"])
+    copy.client.set_cookie("asking", browser.cookies["asking"])
     return copy
 
 

@@ -70,6 +70,8 @@ def upgrade() -> None:
         sa.Column("name", types.ExactString(200), nullable=False),
         sa.Column("language", sa.String(16), nullable=True),
         sa.Column("password_hash", sa.String(255), nullable=True),
+        sa.Column("browser_hash", sa.String(64), nullable=True),
+        sa.Column("is_disputed", sa.Boolean(), nullable=False),
         sa.Column("token_hash", sa.String(64), nullable=False),
         sa.Column("created_at", types.UtcDateTime(), nullable=False),
         sa.Column("expires_at", types.UtcDateTime(), nullable=False),
