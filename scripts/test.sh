@@ -16,4 +16,5 @@ done
 ./scripts/venv.sh requirements-dev.txt
 # shellcheck disable=SC2086 # a list of names
 [ -z "${needed// /}" ] || ./scripts/servers.sh $needed
-exec .venv/bin/python -m pytest --numprocesses 2 --cov --cov-report=term "$@"
+# Three at once on two cores: many tests wait for servers that are away.
+exec .venv/bin/python -m pytest --numprocesses 3 --cov --cov-report=term "$@"

@@ -106,7 +106,7 @@ def test_of_a_worker_that_is_killed_only_what_was_in_flight_comes_twice_and_as_t
     with make_worker("next") as worker:
         wait_until(lambda: count_states(app) == {"sent": 20}, within_seconds=ARRIVAL_SECONDS, what="all mails")
         worker.stop()
-    ids = mail_server.ids
+    ids = mail_server.list_ids()
     assert len(set(ids)) == 20
     assert 1 <= len(ids) - 20 <= SENDERS, "the kill met no mail in flight, or more than there are senders"
     assert max(ids.count(each) for each in ids) == 2
@@ -121,9 +121,12 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_is_sending_and_begins_no
     with make_worker() as worker:
         wait_until(lambda: mail_server.count == SENDERS, within_seconds=ARRIVAL_SECONDS, what="the first mails")
         code, counts = worker.stop(number)
-    assert (code, counts["sent"]) == (0, len(mail_server.ids))
-    assert count_states(app) == {"sent": len(mail_server.ids), "waiting": 3 * SENDERS - len(mail_server.ids)}
-    assert len(mail_server.ids) <= 2 * SENDERS
+    assert (code, counts["sent"]) == (0, len(mail_server.list_ids()))
+    assert count_states(app) == {
+        "sent": len(mail_server.list_ids()),
+        "waiting": 3 * SENDERS - len(mail_server.list_ids()),
+    }
+    assert len(mail_server.list_ids()) <= 2 * SENDERS
     assert {row.attempts for row in read_rows(app) if row.state == "waiting"} == {0}
 
 
@@ -143,7 +146,7 @@ def test_a_mail_server_that_is_down_is_told_of_once_and_everything_arrives_when_
         wait_until(lambda: count_states(app) == {"sent": 30}, within_seconds=ARRIVAL_SECONDS, what="all mails")
         worker.stop()
         log = worker.log.read_text()
-    assert len(mail_server.ids) == 30
+    assert len(mail_server.list_ids()) == 30
     assert log.count("the mail server is away") == 1
     assert log.count("the mail server is back") == 1
     assert "@example.com" not in log
@@ -170,7 +173,7 @@ def test_a_worker_outlives_its_database_and_sends_nothing_twice(
             code, counts = worker.stop()
             log = worker.log.read_text()
     assert (code, counts["sent"]) == (0, 30)
-    assert len(mail_server.ids) == 30
+    assert len(mail_server.list_ids()) == 30
     assert log.count("waits for the database") == log.count("the worker goes on") == 1
 
 
@@ -185,14 +188,14 @@ def test_requests_are_fast_while_the_mail_server_is_silent_and_their_mails_arriv
             took = [register(product, f"user{number}@example.com") for number in range(12)]
             # A request that waited for the mail server would have waited for its time limit.
             assert max(took) < 2.0, took
-            assert mail_server.ids == []
+            assert mail_server.list_ids() == []
             wait_until(lambda: any(row.last_error for row in read_rows(app)), within_seconds=20, what="a failure")
             proxy.fault = NO_FAULT
             wait_until(lambda: mail_server.count >= 6, within_seconds=ARRIVAL_SECONDS, what="mails")
             bring_forward(app, OutboxMessage.lease.is_(None))
             wait_until(lambda: count_states(app) == {"sent": 12}, within_seconds=ARRIVAL_SECONDS, what="all mails")
             assert product.stop() == 0
-    assert len(set(mail_server.ids)) == 12
+    assert len(set(mail_server.list_ids())) == 12
 
 
 def test_the_server_sends_at_once_what_a_request_queued_and_finishes_sending_before_it_ends(

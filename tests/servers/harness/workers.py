@@ -79,9 +79,9 @@ class SlowMailServer(MailServer):
         """How many mails it took."""
         return len(self._taken)
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the mails that it took, oldest first."""
+    # No property: the library looks at every attribute for each connection, and would have all mails read.
+    def list_ids(self) -> list[str]:
+        """Return the ids of the mails that it took, oldest first."""
         return [str(mail["Message-ID"]) for mail in self.messages()]
 
     async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:  # noqa: N802 - the library's
