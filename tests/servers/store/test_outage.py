@@ -52,6 +52,8 @@ def test_each_change_of_state_is_one_line_of_log(
             ask(engine)
         server.start()
         wait_for_return(engine)
+        # The thread that found it back tells of it a moment later.
+        wait_until(lambda: len(caplog.records) > 1)
     assert ["is away" in record.getMessage() for record in caplog.records] == [True, False]
     assert "is back" in caplog.records[1].getMessage()
 
