@@ -41,3 +41,4 @@ from .sessions import (
 )
 from .signatures import SessionCookies
 from .stored_hashes import UnsupportedHash, parse_stored_hash
+from .tokens import hash_token, make_token

@@ -1,8 +1,6 @@
 """The browser that asked for a mail, known again by a random cookie: what signs in works there alone."""
 
-import hashlib
 import re
-import secrets
 from typing import Final
 
 from flask import Response, after_this_request, current_app, request
@@ -10,8 +8,8 @@ from flask import Response, after_this_request, current_app, request
 from app.extensions import get_settings
 
 from .sessions import carries_bearer
+from .tokens import hash_token, make_token
 
-_BYTES: Final = 32
 _VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -20,7 +18,7 @@ def mark_asking_browser() -> str:
 
     So a link that was asked for before still works where a later mail is not sent.
     """
-    value = _find_value() or secrets.token_urlsafe(_BYTES)
+    value = _find_value() or make_token()
 
     @after_this_request
     def set_cookie(response: Response) -> Response:
@@ -34,13 +32,13 @@ def mark_asking_browser() -> str:
         )
         return response
 
-    return _hash(value)
+    return hash_token(value)
 
 
 def find_asking_browser() -> str | None:
     """Return the hash of the browser's cookie, or None."""
     value = _find_value()
-    return None if value is None else _hash(value)
+    return None if value is None else hash_token(value)
 
 
 def forget_asking_browser() -> None:
@@ -57,10 +55,6 @@ def forget_asking_browser() -> None:
 def _find_value() -> str | None:
     value = request.cookies.get(_get_cookie_name(), "")
     return value if not carries_bearer() and _VALUE.fullmatch(value) else None
-
-
-def _hash(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def _get_cookie_name() -> str:

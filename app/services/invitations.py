@@ -11,7 +11,7 @@ from app.clock import now
 from app.database import refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import Invitation, User
-from app.security import Actor, Client
+from app.security import Actor, Client, hash_token, make_token
 from app.utils import Conflict, InvalidInput, Message, NotFound
 
 from . import audit, outbox
@@ -24,7 +24,7 @@ from .accounts import (
     read_user,
 )
 from .cursors import Sort
-from .mail_tokens import InvalidToken, hash_token, make_token
+from .mail_tokens import InvalidToken, hash_sent_token
 from .outbox import Prepared, QueuedMail, make_link
 from .pages import Listing, Page
 from .roles import RoleNotFound, UngrantablePermission, read_role, refuse_ungrantable
@@ -142,7 +142,7 @@ def accept(
     """
     if get_settings().registration == "closed":
         raise RegistrationClosed
-    token_hash = hash_token(token, field="invitation")
+    token_hash = hash_sent_token(token, field="invitation")
     password_hash = hash_first_password(password, about=(email, name))
     with refuse_duplicate(User.email, EmailTaken), transaction() as writing:
         invitation = writing.scalars(sa.select(Invitation).where(Invitation.token_hash == token_hash)).one_or_none()
@@ -180,7 +180,8 @@ def prepare_invitation(mail: QueuedMail) -> Prepared | None:
     if invitation is None:
         return None
     inviter = None if invitation.inviter_id is None else db.session.get(User, invitation.inviter_id)
-    token, invitation.token_hash = make_token()
+    token = make_token()
+    invitation.token_hash = hash_token(token)
     context = {
         "link": make_link("invitation", token),
         "inviter": inviter.name if inviter else "",

@@ -1,8 +1,6 @@
 """What mailed links and codes prove: random, single use, expiring; the newest of its purpose alone counts."""
 
 import datetime
-import hashlib
-import secrets
 import uuid
 from typing import Final
 
@@ -12,10 +10,9 @@ from sqlalchemy.orm import Session
 from app.clock import now
 from app.extensions import db, get_settings
 from app.models import MailToken
-from app.security import hash_code, is_code
+from app.security import hash_code, hash_token, is_code, make_token
 from app.utils import InvalidInput, Message
 
-TOKEN_BYTES: Final = 32
 NOT_ME: Final = "not_me"
 """The purpose of the links in notices: each stays valid beside the others, whatever happens to the account."""
 
@@ -30,13 +27,7 @@ class InvalidToken(InvalidInput):
         super().__init__(errors={field: [Message(self.detail, "invalid_token")]})
 
 
-def make_token() -> tuple[str, str]:
-    """Return a new token of 256 random bits, and its hash, which is what to store."""
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    return token, hash_token(token)
-
-
-def hash_token(token: object, *, field: str = "token") -> str:
+def hash_sent_token(token: object, *, field: str = "token") -> str:
     """Return the hash by which what a caller sent as a token, in ``field``, is looked up.
 
     Raises:
@@ -44,7 +35,7 @@ def hash_token(token: object, *, field: str = "token") -> str:
     """
     if not isinstance(token, str) or not token:
         raise InvalidToken(field=field)
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+    return hash_token(token)
 
 
 # --- for the other services, inside a transaction of theirs ---
@@ -72,10 +63,10 @@ def add_token(
         former = [MailToken.user_id == user_id, MailToken.purpose == purpose, MailToken.browser_hash == browser_hash]
         db.session.connection().execute(sa.delete(MailToken).where(*former))
     created_at = asked_at or now()
-    token, token_hash = make_token()
+    token = make_token()
     row = {
         "purpose": purpose,
-        "token_hash": token_hash,
+        "token_hash": hash_token(token),
         "user_id": user_id,
         "email": email,
         "browser_hash": browser_hash,
@@ -95,7 +86,7 @@ def find_token(session: Session, token: object, purpose: str) -> MailToken | Non
     Raises:
         InvalidToken: it is no text, or empty.
     """
-    query = sa.select(MailToken).where(MailToken.token_hash == hash_token(token), MailToken.purpose == purpose)
+    query = sa.select(MailToken).where(MailToken.token_hash == hash_sent_token(token), MailToken.purpose == purpose)
     row = session.scalars(query).one_or_none()
     return None if row is None or row.expires_at <= now() else row
 
@@ -115,7 +106,7 @@ def use_token(token: object, *purposes: str, browser_hash: str | None = None) ->
         InvalidToken: it is unknown, used, expired, for something else or for another browser.
     """
     row = db.session.scalars(
-        sa.select(MailToken).where(MailToken.token_hash == hash_token(token), MailToken.purpose.in_(purposes))
+        sa.select(MailToken).where(MailToken.token_hash == hash_sent_token(token), MailToken.purpose.in_(purposes))
     ).one_or_none()
     is_theirs = row is not None and row.browser_hash in {None, browser_hash}
     if row is None or not is_theirs or row.expires_at <= now():

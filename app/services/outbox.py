@@ -43,12 +43,11 @@ class QueuedMail:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a mail's template shows, links included; ``language``, ``template`` and ``recipient`` where they change."""
+    """What a mail's template shows, links included; ``language`` and ``template`` where they change."""
 
     context: Mapping[str, str | int | None] = dataclasses.field(repr=False)
     language: str | None = None
     template: str | None = None
-    recipient: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +175,10 @@ def store_prepared(mail: ClaimedMail, prepared: Prepared) -> ClaimedMail:
     ready = dataclasses.replace(
         mail,
         is_prepared=True,
-        recipient=prepared.recipient or mail.recipient,
         language=prepared.language or mail.language,
         sealed_context=_seal_json(content),
     )
-    names = ("is_prepared", "recipient", "language", "sealed_context")
+    names = ("is_prepared", "language", "sealed_context")
     _change(mail, {name: getattr(ready, name) for name in names})
     return ready
 

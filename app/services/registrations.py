@@ -9,12 +9,12 @@ from app.clock import now
 from app.database import refuse_duplicate
 from app.extensions import db, get_settings, retried, transaction
 from app.models import MailToken, Registration, User
-from app.security import Client
+from app.security import Client, hash_token, make_token
 
 from . import audit, outbox
 from .accounts import add_user, hash_first_password, read_user, refuse_registration
 from .email_changes import CHANGE, complete_email_change
-from .mail_tokens import InvalidToken, add_token, hash_token, make_token, revoke_tokens, use_token
+from .mail_tokens import InvalidToken, add_token, hash_sent_token, revoke_tokens, use_token
 from .outbox import Prepared, QueuedMail, make_link
 from .recovery import queue_reset
 from .sessions import delete_sessions
@@ -95,7 +95,7 @@ def verify(
 
 def prepare_verify_registration(mail: QueuedMail) -> Prepared | None:
     """Store a registration whose mail is about to be sent, or have the owner of the address told of it."""
-    user = db.session.scalars(sa.select(User).where(User.email == mail.recipient)).one_or_none()
+    user = _find_user(mail.recipient)
     if user is not None:
         told = Prepared({"link": make_link("reset")}, language=user.language, template="already_registered")
         return told if user.is_active else None
@@ -110,7 +110,7 @@ def prepare_verify_registration(mail: QueuedMail) -> Prepared | None:
 
 def prepare_verify_email(mail: QueuedMail) -> Prepared | None:
     """Make the link that verifies an address, of an account or a registration that waits for it."""
-    user = db.session.scalars(sa.select(User).where(User.email == mail.recipient)).one_or_none()
+    user = _find_user(mail.recipient)
     if user is None:
         waiting = db.session.scalars(sa.select(Registration).where(Registration.email == mail.recipient)).one_or_none()
         if waiting is None or waiting.expires_at <= now():
@@ -154,6 +154,10 @@ def verify_address(user: User, *, caller_id: uuid.UUID | None) -> None:
         queue_reset(user)
 
 
+def _find_user(email: str) -> User | None:
+    return db.session.scalars(sa.select(User).where(User.email == email)).one_or_none()
+
+
 def _renew_registration(
     mail: QueuedMail, *, name: str, language: str | None, password_hash: str | None, browser_hash: str | None
 ) -> Prepared | None:
@@ -167,7 +171,7 @@ def _renew_registration(
         dispute_registration(mail.recipient, browser_hash)
         return None
     lifetime = get_settings().verification_lifetime
-    token, token_hash = make_token()
+    token = make_token()
     connection.execute(sa.delete(Registration).where(of_address))
     row = {
         "email": mail.recipient,
@@ -176,7 +180,7 @@ def _renew_registration(
         "password_hash": password_hash,
         "browser_hash": browser_hash,
         "is_disputed": is_disputed,
-        "token_hash": token_hash,
+        "token_hash": hash_token(token),
         "created_at": mail.created_at,
         "expires_at": mail.created_at + datetime.timedelta(seconds=lifetime),
     }
@@ -189,7 +193,7 @@ def _take_registration(token: object) -> sa.Row[tuple[Registration]] | None:
     """Delete the registration that has ``token`` and return what it was, or None; of many at once one gets it."""
     connection = db.session.connection()
     columns = Registration.__table__.columns
-    found = connection.execute(sa.select(*columns).where(columns.token_hash == hash_token(token))).one_or_none()
+    found = connection.execute(sa.select(*columns).where(columns.token_hash == hash_sent_token(token))).one_or_none()
     if found is None:
         return None
     used = connection.execute(sa.delete(Registration).where(Registration.id == found.id)).rowcount

@@ -3,8 +3,6 @@
 import dataclasses
 import datetime
 import functools
-import hashlib
-import secrets
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
@@ -16,12 +14,11 @@ from app.database import Lookup
 from app.extensions import db, get_permissions, get_settings, retried, transaction
 from app.models import USER_AGENT_MAX_LENGTH, Role, RolePermission, Session, User, user_roles
 from app.permissions import find_allowed
-from app.security import Actor, Client, Principal, SignedInSession, SignedInUser
+from app.security import Actor, Client, Principal, SignedInSession, SignedInUser, hash_token, make_token
 from app.utils import NotFound
 
 from . import audit
 
-TOKEN_BYTES: Final = 32
 # Of one user; the oldest end where another one begins.
 SESSIONS_MAX: Final = 100
 SURPLUS_AT_ONCE: Final = 500
@@ -98,7 +95,7 @@ def find_principal(token: str) -> Principal | None:
 
     It costs one query: the session, its user, roles and permissions come together.
     """
-    row = db.find(_BY_TOKEN, _hash_token(token))
+    row = db.find(_BY_TOKEN, hash_token(token))
     instant = now()
     if row is None or not row.is_active or instant >= row.expires_at:
         return None
@@ -196,9 +193,9 @@ def add_session(user_id: uuid.UUID, client: Client, *, is_remembered: bool, repl
     settings = get_settings()
     instant = now()
     lifetime = settings.remember_lifetime if is_remembered else settings.session_lifetime
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = make_token()
     if replaces is not None:
-        _delete(Session.token_hash == _hash_token(replaces))
+        _delete(Session.token_hash == hash_token(replaces))
     found = connection.execute(_BY_ID, {"user_id": user_id}).one()
     if found.first_expires_at is not None and found.first_expires_at < instant:
         _delete(Session.user_id == user_id, Session.expires_at < instant)
@@ -206,7 +203,7 @@ def add_session(user_id: uuid.UUID, client: Client, *, is_remembered: bool, repl
         _end_oldest(user_id)
     session = {
         "user_id": user_id,
-        "token_hash": _hash_token(token),
+        "token_hash": hash_token(token),
         "ip": client.ip,
         "user_agent": client.user_agent[:USER_AGENT_MAX_LENGTH],
         "is_remembered": is_remembered,
@@ -236,11 +233,11 @@ def renew_session(session_id: uuid.UUID, *, user_id: uuid.UUID) -> str:
     Raises:
         SessionNotFound: the session has ended meanwhile.
     """
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = make_token()
     result = db.session.execute(
         sa.update(Session)
         .where(Session.id == session_id, Session.user_id == user_id)
-        .values(token_hash=_hash_token(token), authenticated_at=now())
+        .values(token_hash=hash_token(token), authenticated_at=now())
         .execution_options(synchronize_session=False)
     )
     if not result.rowcount:  # type: ignore[attr-defined] # an UPDATE's result is a CursorResult
@@ -258,10 +255,6 @@ def delete_sessions(user_id: uuid.UUID, *, but: uuid.UUID | None = None) -> None
 
 def _delete(*conditions: sa.ColumnElement[bool]) -> int:
     return db.session.connection().execute(sa.delete(Session).where(*conditions)).rowcount
-
-
-def _hash_token(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 def _touch(session_id: uuid.UUID) -> None:
